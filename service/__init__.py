@@ -1,0 +1,1 @@
+"""Answers requests: scores, events, tasks. Never imports torch, onnx, training or export."""

@@ -1,0 +1,108 @@
+"""Everything the service can refuse or fail at. No error here knows HTTP; one table maps them.
+
+ServiceError
+├── Malformed            bytes that are not the message they claim to be
+├── InvalidField         a value that cannot stand where it was put; says where
+├── TooLarge             more than a stated limit
+├── UnknownTask          names that no live task has
+├── Overloaded           no room now; says when to come back
+├── DeadlineExceeded     the caller's time is over
+├── TaskRejected         a prompt that failed a check; says which; nothing changed
+├── TaskConflict         a name that is taken, or a version that is not there
+├── PromptMissing        a prompt file that the task store does not hold
+├── StoreUnavailable     a store that does not answer: try again
+├── CorruptStore         a store whose content is damaged: somebody must look
+└── ConfigError          a setting that cannot work
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class ServiceError(Exception):
+    """A failure the caller or the operator can mend; the message says how."""
+
+
+class Malformed(ServiceError):
+    """The bytes are not the message they claim to be."""
+
+
+class InvalidField(ServiceError):
+    """A value that cannot stand where it was put.
+
+    Attributes:
+        where: the path to the value in the message, like `events[3].item_id`.
+    """
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = where
+
+
+class TooLarge(ServiceError):
+    """More than a stated limit."""
+
+
+class UnknownTask(ServiceError):
+    """Names that no live task has.
+
+    Attributes:
+        names: the unknown names, as the caller gave them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"no such task: {', '.join(names)}; GET /v1/tasks lists the live ones")
+        self.names = tuple(names)
+
+
+class Overloaded(ServiceError):
+    """No room for this request now.
+
+    Attributes:
+        retry_after_s: when it is worth coming back.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's deadline passed before there was an answer."""
+
+
+class TaskRejected(ServiceError):
+    """A prompt that failed a check; nothing changed anywhere.
+
+    Attributes:
+        reason: the machine-readable cause.
+        details: what was found and expected, small JSON values only.
+    """
+
+    def __init__(
+        self, reason: str, message: str, details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.details = dict(details or {})
+
+
+class TaskConflict(ServiceError):
+    """A name that is taken, or a version that is not there."""
+
+
+class PromptMissing(ServiceError):
+    """The task store holds no prompt of this digest."""
+
+
+class StoreUnavailable(ServiceError):
+    """A store does not answer; the same call may succeed in a moment."""
+
+
+class CorruptStore(ServiceError):
+    """A store's content is damaged or of an unknown form; waiting will not mend it."""
+
+
+class ConfigError(ServiceError):
+    """A setting that cannot work."""
