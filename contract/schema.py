@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,11 +28,14 @@ Place = Literal["user", "item"]  # U or N
 Side = Literal["user", "context", "item", "cross"]
 RawType = Literal["int64", "string"]
 Dtype = Literal["float32", "int32"]
+# pydantic's patterns are Rust's: $ is the end of the text, never before a last newline.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 PADDING = 0
 
 
-class TensorSpec(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
     """Name, dtype and shape of one array; a letter stands for a size that varies between calls."""
 
     name: str

@@ -12,10 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.schema import Name, RawType, Side
+from contract.schema import Name, RawType, Side, TaskName
 from training.errors import ConfigError
 
-TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Units = tuple[Annotated[int, Field(ge=1)], ...]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -208,7 +207,7 @@ class TuneConfig(_Section):
 class TrainConfig(_Section):
     """The whole file."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: TaskName
     data: DataConfig
     split: SplitConfig = SplitConfig()
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)

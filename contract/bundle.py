@@ -1,0 +1,101 @@
+"""The bundle: a directory with graphs, lookups and golden requests, sealed by its manifest.
+
+export: files written aside --seal_bundle--> manifest.json, then renamed into place
+service: open_bundle --> Bundle | CorruptBundle | UnsupportedFormat
+
+manifest.json     backbone.onnx (+ external data)     heads/<task>.onnx     prompt_head.onnx
+lookups/          golden.json (raw requests and the probabilities PyTorch gave)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.errors import CorruptBundle
+from contract.lookups import Lookups
+from contract.manifest import MANIFEST_FILE, FileEntry, Manifest, read_manifest
+
+LOOKUPS_FOLDER = "lookups"
+GOLDEN_FILE = "golden.json"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRequest:
+    """A raw request, as a client would send it, and each pre-trained task's scores from PyTorch."""
+
+    request: dict[str, Any]
+    scores: dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: every file is the one the manifest names."""
+
+    folder: Path
+    manifest: Manifest
+    lookups: Lookups
+    golden: tuple[GoldenRequest, ...]
+
+    def path(self, file: str) -> Path:
+        return self.folder / file
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Hash a file by chunks."""
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            content.update(chunk)
+    return FileEntry(sha256=content.hexdigest(), size_bytes=path.stat().st_size)
+
+
+def list_files(folder: Path) -> dict[str, FileEntry]:
+    """Every file below folder but the manifest, by its path inside it."""
+    return {
+        path.relative_to(folder).as_posix(): file_entry(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).as_posix() != MANIFEST_FILE
+    }
+
+
+def seal_bundle(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, the last file of a bundle."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle and check every byte of it against the manifest.
+
+    Raises:
+        UnsupportedFormat: written in a newer format.
+        CorruptBundle: a file is missing, altered, unnamed, or contradicts the manifest.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise CorruptBundle(f"{name} is missing: copy or export the bundle again")
+        if file_entry(path) != expected:
+            raise CorruptBundle(f"{name} is not the file that was exported: its digest differs")
+    named = {manifest.backbone.file, manifest.prompt_head.file, GOLDEN_FILE}
+    named |= {task.graph.file for task in manifest.tasks}
+    if missing := sorted(named - manifest.files.keys()):
+        raise CorruptBundle(f"the manifest gives no digest for {', '.join(missing)}")
+    lookups = Lookups.open(folder / LOOKUPS_FOLDER)
+    if lookups.schema.digest() != manifest.schema_digest:
+        raise CorruptBundle("the feature schema is not the one the manifest names")
+    return Bundle(folder, manifest, lookups, _read_golden(folder / GOLDEN_FILE))
+
+
+def _read_golden(path: Path) -> tuple[GoldenRequest, ...]:
+    try:
+        values = json.loads(path.read_bytes())
+        return tuple(GoldenRequest(dict(v["request"]), dict(v["scores"])) for v in values)
+    except (ValueError, KeyError, TypeError) as err:
+        raise CorruptBundle(f"{GOLDEN_FILE} is damaged: export the bundle again") from err

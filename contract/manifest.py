@@ -1,0 +1,121 @@
+"""manifest.json: what a bundle holds, and the sha256 of every file in it.
+
+export/bundle.py --seal_bundle--> manifest.json --read_manifest--> Manifest
+                                                |
+                                    CorruptBundle, UnsupportedFormat
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from contract.errors import CorruptBundle, UnsupportedFormat
+from contract.prompt import Scalar
+from contract.schema import TaskName, TensorSpec
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+MAX_MANIFEST_BYTES = 16 << 20
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not path or path.startswith("/") or "\\" in path or "\0" in path or ".." in parts:
+        raise ValueError(f"{path!r} does not stay inside the bundle")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """One file's identity."""
+
+    sha256: Digest
+    size_bytes: int = Field(ge=0)
+
+
+class GraphSpec(_Frozen):
+    """One ONNX graph and its interface, in the order of the graph's own inputs and outputs."""
+
+    file: RelativePath
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class TaskEntry(_Frozen):
+    """A pre-trained task: its head graph, and its test figures as they were at export."""
+
+    name: TaskName
+    graph: GraphSpec
+    metrics: dict[str, float] = {}
+
+
+class Manifest(_Frozen):
+    """All of a bundle but its arrays.
+
+    Attributes:
+        name: of the model, from its configuration.
+        fingerprint: sha256 of the frozen backbone; a prompt names the one it was tuned on.
+        table_rows: V, the number of rows that ids may name.
+        prompt_head: its inputs are the representation and then prompt_tensors with a leading P.
+        prompt_tensors: one prompt's tensors, without P.
+        tolerance: the largest accepted difference between PyTorch's scores and this bundle's.
+        provenance: how it was made; shown, never acted on.
+        files: every file of the bundle but the manifest.
+    """
+
+    format_version: int
+    name: TaskName
+    fingerprint: Digest
+    schema_digest: Digest
+    table_rows: int = Field(ge=1)
+    backbone: GraphSpec
+    tasks: tuple[TaskEntry, ...] = Field(min_length=1)
+    prompt_head: GraphSpec
+    prompt_tensors: tuple[TensorSpec, ...]
+    tolerance: float = Field(gt=0.0, le=1e-2)
+    backbone_parameters: int = Field(ge=0)
+    provenance: dict[str, Scalar] = {}
+    files: dict[RelativePath, FileEntry]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read manifest.json.
+
+    Raises:
+        UnsupportedFormat: written in a newer format.
+        CorruptBundle: missing, not JSON, or not a manifest.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise CorruptBundle(f"{MANIFEST_FILE} is larger than {MAX_MANIFEST_BYTES} bytes")
+        values = json.loads(path.read_bytes())
+    except OSError as err:
+        raise CorruptBundle(
+            f"{folder} is no bundle: {MANIFEST_FILE} is missing or unreadable ({err.strerror})"
+        ) from err
+    except (ValueError, RecursionError) as err:
+        raise CorruptBundle(f"{MANIFEST_FILE} is not JSON: export the bundle again") from err
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise UnsupportedFormat(
+            f"bundle format {version!r} is not known here, only {FORMAT_VERSION}: "
+            "upgrade this installation or export the bundle again"
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptBundle(f"{MANIFEST_FILE}: {where}: {first['msg']}") from err

@@ -1,0 +1,262 @@
+"""One grafted task's parameters as one safetensors file.
+
+    PromptHead (training) --export/prompt.py--> write_prompt --file--> read_prompt --> check_fits
+                                                                          |               |
+                                                                     PromptMisfit    PromptMisfit
+
+The file holds the tensors that prompt_head.onnx names as inputs (without their leading P), golden
+rows (the backbone's inputs, and the probabilities that PyTorch gave), and one JSON header. It has
+exactly one valid byte form: what write_prompt writes. A file that reads well but would be written
+otherwise is refused, so no flipped byte goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contract.errors import PromptMisfit
+from contract.schema import TaskName
+
+if TYPE_CHECKING:
+    from contract.manifest import Manifest
+
+FORMAT_VERSION = 1
+MAX_HEADER_BYTES = 1 << 16
+GOLDEN_INPUT = "golden.input."
+GOLDEN_SCORES = "golden.scores"
+_METADATA_KEY = "taskgraft"
+_LENGTH_BYTES = 8
+Scalar = str | int | float | bool | None
+
+
+class PromptHeader(BaseModel):
+    """What a prompt says of itself. provenance and metrics are shown to users, never acted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    task: TaskName
+    backbone: str = Field(pattern=r"^[0-9a-f]{64}$")
+    schema_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    trained_parameters: int = Field(ge=0)
+    metrics: dict[str, float] = Field(default={}, max_length=64)
+    provenance: dict[str, Scalar] = Field(default={}, max_length=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt in memory. Arrays own their memory and are never written again.
+
+    Attributes:
+        tensors: float32, named and shaped as the manifest's prompt tensors.
+        golden_inputs: the backbone's inputs for a few rows.
+        golden_scores: (N,) float32, PyTorch's probabilities for those rows.
+        sha256: of the file's bytes: the prompt's identity.
+        size_bytes: of the file.
+    """
+
+    header: PromptHeader
+    tensors: Mapping[str, NDArray[np.float32]]
+    golden_inputs: Mapping[str, NDArray[Any]]
+    golden_scores: NDArray[np.float32]
+    sha256: str
+    size_bytes: int
+
+    def check_fits(self, manifest: Manifest) -> None:
+        """Refuse a prompt that this backbone cannot run.
+
+        Raises:
+            PromptMisfit: another backbone or schema; tensors missing, unknown, of another shape or
+                dtype, or not finite.
+        """
+        if self.header.backbone != manifest.fingerprint:
+            raise PromptMisfit(
+                "wrong_backbone",
+                f"the prompt was tuned on backbone {self.header.backbone[:12]}, this bundle holds "
+                f"{manifest.fingerprint[:12]}: tune it again on this backbone",
+                found=self.header.backbone,
+                expected=manifest.fingerprint,
+            )
+        if self.header.schema_digest != manifest.schema_digest:
+            raise PromptMisfit(
+                "wrong_schema",
+                "the prompt was tuned with another feature schema: tune it again on this bundle's",
+                found=self.header.schema_digest,
+                expected=manifest.schema_digest,
+            )
+        expected: dict[str, tuple[str, tuple[int | str, ...]]] = {
+            spec.name: (spec.dtype, spec.shape) for spec in manifest.prompt_tensors
+        }
+        check_tensors(self.tensors, expected)
+        golden = {s.name: (s.dtype, s.shape) for s in manifest.backbone.inputs}
+        check_tensors(self.golden_inputs, golden)
+        rows = {len(a) for a, s in self._item_arrays(manifest)} | {len(self.golden_scores)}
+        if len(rows) != 1 or 0 in rows:
+            raise PromptMisfit(
+                "malformed", f"golden rows disagree in number: {sorted(rows)}; tune it again"
+            )
+        self._check_golden_indices(manifest)
+
+    def _item_arrays(self, manifest: Manifest) -> list[tuple[NDArray[Any], str]]:
+        return [
+            (self.golden_inputs[spec.name], spec.name)
+            for spec in manifest.backbone.inputs
+            if spec.shape[0] == "N"
+        ]
+
+    def _check_golden_indices(self, manifest: Manifest) -> None:
+        """Indices must lie inside what they index: the graph itself does not promise to check."""
+        users = {
+            len(self.golden_inputs[s.name]) for s in manifest.backbone.inputs if "U" in s.shape
+        }
+        if len(users) > 1:
+            raise PromptMisfit("malformed", f"golden users disagree in number: {sorted(users)}")
+        limits = {"row_user": max(users, default=1)}
+        for spec in manifest.backbone.inputs:
+            if spec.dtype != "int32":
+                continue
+            array, limit = self.golden_inputs[spec.name], limits.get(spec.name, manifest.table_rows)
+            if array.size and not (array.min() >= 0 and array.max() < limit):
+                raise PromptMisfit(
+                    "malformed",
+                    f"golden input {spec.name} has indices outside 0..{limit - 1}",
+                    tensor=spec.name,
+                )
+
+
+def check_tensors(
+    tensors: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[str, tuple[int | str, ...]]]
+) -> None:
+    """Compare arrays with name -> (dtype, shape); a letter in a shape admits any size.
+
+    Raises:
+        PromptMisfit: the first difference found.
+    """
+    for name in expected.keys() - tensors.keys():
+        raise PromptMisfit("missing_tensor", f"tensor {name} is missing", tensor=name)
+    for name in tensors.keys() - expected.keys():
+        raise PromptMisfit("unexpected_tensor", f"tensor {name} is not known here", tensor=name)
+    for name, (dtype, shape) in expected.items():
+        array = tensors[name]
+        if array.dtype.name != dtype:
+            raise PromptMisfit(
+                "wrong_dtype",
+                f"tensor {name} is {array.dtype.name}, expected {dtype}",
+                tensor=name,
+                found=array.dtype.name,
+                expected=dtype,
+            )
+        fits = array.ndim == len(shape) and all(
+            isinstance(want, str) or have == want
+            for have, want in zip(array.shape, shape, strict=True)
+        )
+        if not fits:
+            raise PromptMisfit(
+                "wrong_shape",
+                f"tensor {name} has shape {list(array.shape)}, expected {list(shape)}",
+                tensor=name,
+                found=list(array.shape),
+                expected=list(shape),
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise PromptMisfit("non_finite", f"tensor {name} holds NaN or infinity", tensor=name)
+
+
+def write_prompt(
+    header: PromptHeader,
+    tensors: Mapping[str, NDArray[np.float32]],
+    golden_inputs: Mapping[str, NDArray[Any]],
+    golden_scores: NDArray[np.float32],
+) -> bytes:
+    """The file's bytes; equal content gives equal bytes."""
+    arrays: dict[str, NDArray[Any]] = {
+        **tensors,
+        **{GOLDEN_INPUT + name: array for name, array in golden_inputs.items()},
+        GOLDEN_SCORES: golden_scores,
+    }
+    return _serialise(header, {name: np.ascontiguousarray(a) for name, a in arrays.items()})
+
+
+def _serialise(header: PromptHeader, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    fields = header.model_dump(mode="json")
+    text = json.dumps({**fields, "digest": _digest(fields, arrays)}, sort_keys=True)
+    return safetensors.numpy.save(dict(arrays), metadata={_METADATA_KEY: text})
+
+
+def _digest(fields: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        content.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        content.update(array.tobytes())
+    return content.hexdigest()
+
+
+def read_prompt(data: bytes) -> Prompt:
+    """Read a prompt file.
+
+    Raises:
+        PromptMisfit: not such a file, cut, altered, or of a newer format.
+    """
+    header, digest = _read_header(data)
+    try:
+        arrays = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise PromptMisfit("malformed", "the file is no safetensors file, or cut") from err
+    scores = arrays.get(GOLDEN_SCORES)
+    if scores is None or scores.dtype != np.float32 or scores.ndim != 1:
+        raise PromptMisfit(
+            "missing_tensor",
+            f"{GOLDEN_SCORES} is missing or not a float32 vector",
+            tensor=GOLDEN_SCORES,
+        )
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise PromptMisfit(
+            "non_finite", f"{GOLDEN_SCORES} are not probabilities", tensor=GOLDEN_SCORES
+        )
+    fields = header.model_dump(mode="json")
+    if _digest(fields, arrays) != digest or _serialise(header, arrays) != data:
+        raise PromptMisfit(
+            "digest_mismatch", "the content does not match its digest: the file was altered"
+        )
+    golden = {
+        n.removeprefix(GOLDEN_INPUT): a for n, a in arrays.items() if n.startswith(GOLDEN_INPUT)
+    }
+    tensors = {n: a for n, a in arrays.items() if not n.startswith("golden.")}
+    for array in arrays.values():
+        array.setflags(write=False)
+    return Prompt(header, tensors, golden, scores, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _read_header(data: bytes) -> tuple[PromptHeader, str]:
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if len(data) < _LENGTH_BYTES or length > min(MAX_HEADER_BYTES, len(data) - _LENGTH_BYTES):
+        raise PromptMisfit("malformed", "the file is no safetensors file, or cut")
+    try:
+        outer = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        fields = json.loads(outer["__metadata__"][_METADATA_KEY])
+        digest = fields.pop("digest")
+        version = fields["format_version"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise PromptMisfit("malformed", "the file has no taskgraft header: not a prompt") from err
+    if version != FORMAT_VERSION:
+        raise PromptMisfit(
+            "unsupported_format",
+            f"prompt format {version!r} is not known here, only {FORMAT_VERSION}: upgrade",
+        )
+    try:
+        return PromptHeader.model_validate(fields), str(digest)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PromptMisfit("malformed", f"the header's {where}: {first['msg']}") from err
