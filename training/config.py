@@ -10,9 +10,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from contract.schema import Name, RawType, Side, TaskName
+from contract.schema import TaskName
+from training.data_config import (
+    DataConfig,
+    FeatureConfig,
+    HistoryConfig,
+    Section,
+    SplitConfig,
+    check_history,
+)
 from training.errors import ConfigError
 
 Units = tuple[Annotated[int, Field(ge=1)], ...]
@@ -20,103 +28,10 @@ Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-# --- data ---------------------------------------------------------------------------------------
-
-
-class TableConfig(_Section):
-    """A side table (users or items), joined to the log by its key column."""
-
-    path: str
-    key: str
-    derive: dict[Name, str] = {}
-
-
-class DataConfig(_Section):
-    """Where the log is and which of its columns say who, what and when.
-
-    Paths are relative to the data folder given on the command line; globs of Parquet or CSV shards
-    are fine. derive adds columns by Polars SQL expressions, where keeps rows, unique drops repeats.
-    """
-
-    log: str
-    user_id: str
-    item_id: str | None = None
-    time: str | None = None
-    derive: dict[Name, str] = {}
-    where: str | None = None
-    unique: bool = True
-    users: TableConfig | None = None
-    items: TableConfig | None = None
-
-
-class SplitConfig(_Section):
-    """How rows become train, validation and test.
-
-    time: the log in order of time, cut at the two shares (rows of one time stay together).
-    boundaries: cut at two times: train < valid_from <= validation < test_from <= test.
-    user_time: each user's own rows in order of time, cut at the shares.
-    column: the split column holds "train", "valid" or "test".
-    random: rows at random by seed; only where the data has no time.
-    """
-
-    by: Literal["time", "boundaries", "user_time", "column", "random"] = "time"
-    valid: float = Field(default=0.1, gt=0.0, lt=1.0)
-    test: float = Field(default=0.1, gt=0.0, lt=1.0)
-    valid_from: int | float | str | None = None
-    test_from: int | float | str | None = None
-    column: str | None = None
-    seed: int = 0
-
-
-class TaskConfig(_Section):
-    """A task: its label as a Polars SQL expression over the log; a null label is masked.
-
-    new = true keeps the task out of the backbone: it is for `taskgraft tune`.
-    """
-
-    name: TaskName
-    label: str
-    new: bool = False
-    weight: float = Field(default=1.0, gt=0.0)
-
-
-class FeatureConfig(_Section):
-    """One input column. values is a separator or none (a list column) for multivalued fields."""
-
-    name: Name
-    kind: Literal["categorical", "multivalued", "dense"]
-    side: Side
-    column: str | None = None
-    type: RawType = "string"
-    vocabulary: Name | None = None
-    min_count: int = Field(default=1, ge=1)
-    max_values: int = Field(default=8, ge=1, le=1024)
-    separator: str | None = None
-
-
-class BehaviourConfig(_Section):
-    """One behaviour sequence: the user's earlier events for which the SQL condition holds."""
-
-    name: Name
-    where: str
-
-
-class HistoryConfig(_Section):
-    """The behaviour sequences and the item fields that describe each event, item id first."""
-
-    length: int = Field(default=50, ge=1, le=4096)
-    fields: tuple[Name, ...]
-    behaviours: tuple[BehaviourConfig, ...] = Field(min_length=1)
-
-
 # --- model --------------------------------------------------------------------------------------
 
 
-class GanConfig(_Section):
+class GanConfig(Section):
     """MPT-Rec's environment game (MPT-Rec, arXiv 2408.17214): weights of the two extra losses.
 
     shared_weight is c_s, environment_weight is c_e; both 0 switch the game off.
@@ -130,7 +45,7 @@ class GanConfig(_Section):
     grl_ramp: Literal["monotone", "legacy", "constant"] = "monotone"
 
 
-class DtrnConfig(_Section):
+class DtrnConfig(Section):
     """The task- and behaviour-conditioned transformer of DTRN as formulated in docs/models."""
 
     width: int = Field(default=32, ge=1)
@@ -143,16 +58,30 @@ class DtrnConfig(_Section):
     trm: Literal["field", "element", "off"] = "field"
     trm_act: Literal["2sigmoid", "sigmoid"] = "2sigmoid"
 
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> DtrnConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
 
-class ModelConfig(_Section):
-    """bottom x mixer x tower. Unset switches take the default of the named mixer."""
+
+Mixer = Literal["shared_bottom", "omoe", "mmoe", "cgc", "ple", "aftb", "mpt", "aitm", "esmm"]
+LAYERED = ("cgc", "ple", "aftb")  # experts of each task's own beside shared ones
+
+
+class ModelConfig(Section):
+    """bottom x mixer x tower. Unset switches take the default of the named mixer.
+
+    shared_experts is S, and for omoe and mmoe their number of experts E. layers stacks cgc layers
+    (ple) or aftb layers. dropout has one rate per expert unit, or is empty.
+    """
 
     bottom: Literal["shared", "stem", "dtrn"] = "shared"
-    mixer: Literal["shared_bottom", "omoe", "mmoe", "ple", "aftb", "mpt", "aitm", "esmm"] = "mpt"
+    mixer: Mixer = "mpt"
     embedding_dim: int = Field(default=16, ge=1)
-    expert_units: Units = (128, 64)
+    expert_units: Units = Field(default=(128, 64), min_length=1)
     tower_units: Units = (64, 32)
-    gate_units: tuple[int, ...] = ()
+    gate_units: Units = ()
     gate_bias: bool = False
     specific_experts: int = Field(default=1, ge=1)
     shared_experts: int = Field(default=1, ge=1)
@@ -167,8 +96,40 @@ class ModelConfig(_Section):
     gan: GanConfig = GanConfig()
     dtrn: DtrnConfig = DtrnConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_mixer(cls, values: object) -> object:
+        """The fields above default to MPT-Rec's; the other models follow the STEM family."""
+        if not isinstance(values, dict) or values.get("mixer", "mpt") == "mpt":
+            return values
+        family: dict[str, object] = {"gate_units": (128, 64), "gate_bias": True, "init": "xavier"}
+        if values["mixer"] in ("omoe", "mmoe", *LAYERED):
+            family["shared_experts"] = 8
+        return family | values
 
-class FitConfig(_Section):
+    @model_validator(mode="after")
+    def _possible(self) -> ModelConfig:
+        if self.dropout and len(self.dropout) != len(self.expert_units):
+            raise ValueError(
+                f"dropout has {len(self.dropout)} rates for {len(self.expert_units)} expert units;"
+                " give one rate per unit, or none"
+            )
+        if self.mixer in ("aitm", "esmm") and self.bottom != "shared":
+            raise ValueError(f"{self.mixer} reads the plain input: bottom must be 'shared'")
+        if self.mixer == "esmm" and not self.tower_units:
+            raise ValueError("esmm needs tower_units: its representation is their last layer")
+        if self.mixer == "mpt" and self.shared_experts != 1:
+            raise ValueError("mpt has one shared expert: shared_experts must be 1")
+        if self.mixer not in LAYERED and self.specific_experts != 1:
+            raise ValueError(f"{self.mixer} takes no specific_experts; cgc, ple and aftb do")
+        if self.mixer not in ("ple", "aftb") and self.layers != 1:
+            raise ValueError(f"{self.mixer} has one layer; ple and aftb stack several")
+        if self.mixer not in LAYERED and self.rep_specific == "expert":
+            raise ValueError("rep_specific = 'expert' needs specific experts: cgc, ple or aftb")
+        return self
+
+
+class FitConfig(Section):
     """Stage 1. l2_embedding and l2_network are lambda_emb and lambda_dnn.
 
     l2_family picks which weights l2_network reaches (training/losses.py).
@@ -189,7 +150,7 @@ class FitConfig(_Section):
     seed: int = 0
 
 
-class TuneConfig(_Section):
+class TuneConfig(Section):
     """Stage 2: one new task's prompt on the frozen backbone; tau scales its attention."""
 
     fusion: Literal["attention", "uniform", "similarity"] = "attention"
@@ -204,7 +165,7 @@ class TuneConfig(_Section):
     seed: int = 0
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The whole file."""
 
     name: TaskName
@@ -216,6 +177,23 @@ class TrainConfig(_Section):
     model: ModelConfig = ModelConfig()
     fit: FitConfig = FitConfig()
     tune: TuneConfig = TuneConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        names = [task.name for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a task name stands twice: {sorted(names)}")
+        if all(task.new for task in self.tasks):
+            raise ValueError("every task is new: the backbone needs at least one that is not")
+        if self.split.by in ("time", "boundaries", "user_time") and self.data.time is None:
+            raise ValueError(f'split by = "{self.split.by}" needs data.time')
+        if self.split.by == "user_time" and self.data.user_id is None:
+            raise ValueError('split by = "user_time" needs data.user_id')
+        if self.history is not None:
+            check_history(self.data, self.history)
+        elif self.data.prior is not None:
+            raise ValueError("data.prior seeds behaviour sequences, but there is no history")
+        return self
 
 
 def read_config(path: Path) -> TrainConfig:
