@@ -28,7 +28,16 @@ Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-# --- model --------------------------------------------------------------------------------------
+class TaskConfig(Section):
+    """A task: its label as a Polars SQL expression over the log; a null label is masked.
+
+    new = true keeps the task out of the backbone: it is for `taskgraft tune`.
+    """
+
+    name: TaskName
+    label: str
+    new: bool = False
+    weight: float = Field(default=1.0, gt=0.0)
 
 
 class GanConfig(Section):
