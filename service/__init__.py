@@ -1,1 +1,1 @@
-"""Answers requests: scores, events, tasks. Never imports torch, onnx, training or export."""
+"""Answers requests: a bundle and a feature store behind REST, tasks grafted while it runs."""

@@ -1,0 +1,69 @@
+"""What crosses the wire at the public door.
+
+    bytes --decoder.py--> ScoreRequest, EventsRequest --> Scorer.score, FeatureStore.append
+                                                     └--> InvalidField, Malformed
+
+These are the shapes that every model has in common. decoder.py narrows them to one model's ids and
+fields, and openapi.py shows the narrowed form.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Id = int | str  # the schema says which
+Value = int | float | str | list[int | str] | None  # None counts as not given
+Fields = dict[str, Value]
+Degraded = Literal["none", "near_cache", "stale", "client_history", "no_history"]
+
+INT64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+ID_LENGTH = 256  # characters
+RequestedTask = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Rank(Struct, frozen=True, forbid_unknown_fields=True):
+    """Order the items by the weighted sum of their scores."""
+
+    weights: Annotated[
+        dict[RequestedTask, float],
+        Meta(min_length=1, description="Task to weight; every task named here must be scored."),
+    ]
+    top_k: Annotated[int, Meta(ge=1, description="How many to return; all without it.")] | None = (
+        None
+    )
+
+
+class ScoreRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Score one user's candidates.
+
+    Attributes:
+        items: as long as item_ids; overrides the item table, and carries the cross fields.
+        history: behaviour to item ids, newest last.
+    """
+
+    user_id: Id
+    item_ids: list[Id]
+    tasks: list[str] | None = None
+    context: Fields = {}
+    user: Fields = {}
+    items: list[Fields] | None = None
+    history: dict[str, list[Id]] | None = None
+    rank: Rank | None = None
+    deadline_ms: int | None = None
+
+
+class WireEvent(Struct, frozen=True, forbid_unknown_fields=True):
+    """A user did something to an item."""
+
+    user_id: Id
+    item_id: Id
+    behaviour: str
+    ts: int
+
+
+class EventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Events to append to the behaviour sequences; a repeated one changes nothing."""
+
+    events: list[WireEvent]
