@@ -1,0 +1,256 @@
+"""A request and the user's stored features to the backbone's input arrays.
+
+    ScoreRequest + UserFeatures --Encoder.encode--> {name: array} as FeatureSchema.inputs() says
+                                      └--> InvalidField: what a client sent cannot be this model's
+
+What the request says wins over what is stored, field by field and behaviour by behaviour. Unknown
+values become the OOV row. A stored value of the wrong type counts as missing: it is no fault of the
+caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.lookups import Lookups
+from contract.schema import (
+    CategoricalField,
+    DenseField,
+    FeatureSchema,
+    MultiValuedField,
+    Place,
+)
+from service.errors import InvalidField
+from service.features import UserFeatures
+from service.messages import ScoreRequest
+
+Arrays = dict[str, NDArray[Any]]
+AnyField = CategoricalField | MultiValuedField | DenseField
+# Low-cardinality values (a city, an age group) come back in every request.
+_REMEMBERED_VALUES = 1 << 16
+
+
+class Encoder:
+    """Encodes calls of one user (U = 1) for one bundle."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        self.schema: FeatureSchema = lookups.schema
+        self._places = {place: _Columns(self.schema, place) for place in ("user", "item")}
+        self._row = lru_cache(_REMEMBERED_VALUES, typed=True)(self._find_row)
+        names = {side: {f.name: f for f in self.schema.fields if f.side == side} for side in _SIDES}
+        id_fields = {self.schema.user_id_field, self.schema.item_id_field}
+        self._user_fields = {n: f for n, f in names["user"].items() if n not in id_fields}
+        self._context_fields = names["context"]
+        self._row_fields = {
+            n: f for n, f in (names["item"] | names["cross"]).items() if n not in id_fields
+        }
+
+    def encode(self, request: ScoreRequest, features: UserFeatures) -> Arrays:
+        """The input arrays of one request: U = 1, N = len(item_ids).
+
+        Raises:
+            InvalidField: an unknown field or behaviour, or a value of the wrong type.
+        """
+        arrays = self._user_arrays(request, features)
+        rows = self._find_items("item_ids", request.item_ids)
+        items = self._lookups.items
+        arrays |= {"item_ids": items.ids[rows], "item_dense": items.dense[rows]}
+        arrays["item_bags"] = items.bags[rows]
+        self._override_items(arrays, request, features)
+        if self.schema.behaviours:
+            arrays["history"] = self._history(request, features)
+        arrays["row_user"] = np.zeros(len(rows), dtype=np.int32)
+        return arrays
+
+    # --- the user ---------------------------------------------------------------------------------
+
+    def _user_arrays(self, request: ScoreRequest, features: UserFeatures) -> Arrays:
+        columns = self._places["user"]
+        arrays = columns.missing(1)
+        if self.schema.user_id_field:
+            column = columns.ids[self.schema.user_id_field]
+            vocabulary = self._vocabulary_of(self.schema.user_id_field)
+            try:
+                arrays["user_ids"][0, column] = self._row(vocabulary, request.user_id)
+            except ValueError as err:
+                raise InvalidField("user_id", str(err)) from err
+        given = {"user": request.user or {}, "context": request.context or {}}
+        for name, value in features.profile.items():
+            field = self._user_fields.get(name)
+            if field is not None and name not in given["user"]:
+                try:
+                    self._put(arrays, "user", 0, field, value)
+                except ValueError:
+                    continue
+        for where, fields in (("user", self._user_fields), ("context", self._context_fields)):
+            for name, value in given[where].items():
+                self._put_given(arrays, "user", 0, (where, name), (fields, value))
+        return arrays
+
+    # --- the items --------------------------------------------------------------------------------
+
+    def _override_items(
+        self, arrays: Arrays, request: ScoreRequest, features: UserFeatures
+    ) -> None:
+        for item, values in features.items.items():
+            at = [i for i, item_id in enumerate(request.item_ids) if str(item_id) == item]
+            for row in at:
+                for name, value in values.items():
+                    field = self._row_fields.get(name)
+                    if field is not None:
+                        try:
+                            self._put(arrays, "item", row, field, value)
+                        except ValueError:
+                            continue
+        if request.items is None:
+            return
+        if len(request.items) != len(request.item_ids):
+            raise InvalidField(
+                "items", f"has {len(request.items)} entries for {len(request.item_ids)} item_ids"
+            )
+        for row, values in enumerate(request.items):
+            for name, value in values.items():
+                where = (f"items[{row}]", name)
+                self._put_given(arrays, "item", row, where, (self._row_fields, value))
+
+    # --- the history ------------------------------------------------------------------------------
+
+    def _history(self, request: ScoreRequest, features: UserFeatures) -> NDArray[np.int32]:
+        """(1, M, L, A), newest first, padding last; L the longest of this call, at least 1."""
+        given = request.history or {}
+        if unknown := given.keys() - set(self.schema.behaviours):
+            raise InvalidField(
+                f"history.{min(unknown)}",
+                f"no such behaviour; this model has {', '.join(self.schema.behaviours)}",
+            )
+        longest = self.schema.history_length
+        rows = []
+        for behaviour in self.schema.behaviours:
+            if behaviour in given:
+                found = self._find_items(f"history.{behaviour}", given[behaviour][-longest:])
+            else:
+                stored = features.histories.get(behaviour)
+                found = self._lookups.items.find(() if stored is None else stored[-longest:])
+            rows.append(found[::-1])
+        length = max(1, *map(len, rows)) if rows else 1
+        shape = (1, len(rows), length, len(self.schema.history_fields))
+        history = np.zeros(shape, dtype=np.int32)
+        for axis, found in enumerate(rows):
+            history[0, axis, : len(found)] = self._lookups.items.events(found)
+        return history
+
+    # --- values -----------------------------------------------------------------------------------
+
+    def _find_items(self, where: str, item_ids: Sequence[int | str]) -> NDArray[np.int32]:
+        try:
+            return self._lookups.items.find(item_ids)
+        except ValueError as err:
+            raise InvalidField(where, str(err)) from err
+
+    def _put_given(
+        self,
+        arrays: Arrays,
+        place: Place,
+        row: int,
+        where: tuple[str, str],
+        given: tuple[Mapping[str, AnyField], Any],
+    ) -> None:
+        side, name = where
+        fields, value = given
+        field = fields.get(name)
+        if field is None:
+            known = ", ".join(fields) or "none"
+            raise InvalidField(f"{side}.{name}", f"no such field; this model has {known}")
+        try:
+            self._put(arrays, place, row, field, value)
+        except ValueError as err:
+            raise InvalidField(f"{side}.{name}", str(err)) from err
+
+    def _put(self, arrays: Arrays, place: Place, row: int, field: AnyField, value: object) -> None:
+        """Write one raw value into its columns; None means missing.
+
+        Raises:
+            ValueError: a value of the wrong type, not finite, or too many of them.
+        """
+        columns = self._places[place]
+        if field.kind == "dense":
+            number = _number(value)
+            arrays[f"{place}_dense"][row, columns.dense[field.name]] = self._lookups.scale(
+                field, np.array([number])
+            )[0]
+        elif field.kind == "categorical":
+            if value is not None:
+                column = columns.ids[field.name]
+                arrays[f"{place}_ids"][row, column] = self._row(field.vocabulary, value)
+        else:
+            bag = _bag(field, value)
+            start = columns.bags[field.name]
+            stop = start + field.max_values
+            arrays[f"{place}_bags"][row, start:stop] = 0
+            if bag:
+                found = self._lookups.rows(field.vocabulary, bag)
+                arrays[f"{place}_bags"][row, start : start + len(bag)] = found
+
+    def _find_row(self, vocabulary: str, value: object) -> np.int32:
+        if isinstance(value, list):
+            raise ValueError("expected one value, got a list")
+        return self._lookups.rows(vocabulary, [value])[0]
+
+    def _vocabulary_of(self, name: str) -> str:
+        return next(
+            f.vocabulary for f in self.schema.fields if f.kind == "categorical" and f.name == name
+        )
+
+
+_SIDES = ("user", "context", "item", "cross")
+
+
+class _Columns:
+    """Where each field of one place stands, and what missing looks like."""
+
+    def __init__(self, schema: FeatureSchema, place: Place) -> None:
+        self._place = place
+        categorical = schema.categorical(place)
+        self.ids = {f.name: column for column, f in enumerate(categorical)}
+        self.dense = {f.name: column for column, f in enumerate(schema.dense(place))}
+        self.bags: dict[str, int] = {}
+        self._width = 0
+        for field in schema.multivalued(place):
+            self.bags[field.name] = self._width
+            self._width += field.max_values
+        self._oov = np.array([schema.oov_row(f.vocabulary) for f in categorical], dtype=np.int32)
+
+    def missing(self, rows: int) -> Arrays:
+        return {
+            f"{self._place}_ids": np.tile(self._oov, (rows, 1)),
+            f"{self._place}_dense": np.zeros((rows, len(self.dense)), dtype=np.float32),
+            f"{self._place}_bags": np.zeros((rows, self._width), dtype=np.int32),
+        }
+
+
+def _number(value: object) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{value!r} is not a number")
+    try:
+        number = float(value)
+    except OverflowError as err:
+        raise ValueError("the number is too large for a 64-bit float") from err
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _bag(field: MultiValuedField, value: object) -> list[Any]:
+    bag = [] if value is None else value if isinstance(value, list) else [value]
+    if len(bag) > field.max_values:
+        raise ValueError(f"has {len(bag)} values, at most {field.max_values}")
+    return bag

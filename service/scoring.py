@@ -1,0 +1,167 @@
+"""A score request, start to end: the page to read.
+
+    ScoreRequest --> one Snapshot --> features within budget --> arrays --> engine --> ScoreResult
+
+The snapshot is taken once, so two tasks of one answer come from one world, and a task removed
+meanwhile still answers. Errors rise untouched; api/errors.py gives them their status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.encoder import Encoder
+from service.engine import Cancellation, Engine, EnginePool, Scored
+from service.errors import DeadlineExceeded, InvalidField, StoreUnavailable, TooLarge, UnknownTask
+from service.features import FeatureStore, UserFeatures
+from service.messages import Rank, ScoreRequest
+from service.metrics import Metrics
+from service.registry import Snapshot, TaskRegistry
+
+_NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for."""
+
+    max_tasks_by_default: int
+    default_deadline_s: float
+    max_deadline_s: float
+    item_overrides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """One answer.
+
+    Attributes:
+        scores: task -> (N,) probabilities in the order of item_ids.
+        versions: task -> the version that scored; 0 for a pre-trained head.
+        degraded: where the histories came from when the feature store did not answer.
+    """
+
+    model: str
+    generation: int
+    scores: dict[str, NDArray[np.float32]]
+    versions: dict[str, int]
+    ranking: list[dict[str, Any]] | None
+    degraded: str
+
+
+class Scorer:
+    """Scores requests on one bundle."""
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        encoder: Encoder,
+        features: FeatureStore,
+        engine: tuple[Engine, EnginePool],
+        observe: tuple[Metrics, str],
+        limits: Limits,
+    ) -> None:
+        self._registry = registry
+        self._encoder = encoder
+        self._features = features
+        self._engine, self._pool = engine
+        self._metrics, self._model = observe
+        self._limits = limits
+
+    async def score(self, request: ScoreRequest) -> ScoreResult:
+        """Score one user's candidates for all asked tasks.
+
+        Raises:
+            InvalidField: a field, behaviour or value that is not this model's.
+            UnknownTask: tasks or weights name a task that is not live.
+            TooLarge: more live tasks than are scored unasked.
+            DeadlineExceeded: the request's time is over.
+        """
+        budget_s = self._limits.default_deadline_s
+        if request.deadline_ms is not None:
+            budget_s = min(request.deadline_ms / 1000, self._limits.max_deadline_s)
+        try:
+            async with asyncio.timeout(budget_s):
+                return await self._score(request)
+        except TimeoutError as err:
+            raise DeadlineExceeded(f"no answer within {budget_s * 1000:.0f} ms") from err
+
+    async def _score(self, request: ScoreRequest) -> ScoreResult:
+        snapshot = self._registry.snapshot
+        names = self._tasks(request, snapshot)
+        with self._metrics.stage("features"):
+            features, degraded = await self._fetch(request)
+        with self._metrics.stage("encode"):
+            arrays = self._encoder.encode(request, features)
+        with self._metrics.stage("run"):
+            scores = await self._run(arrays, names, snapshot)
+        ranking = None if request.rank is None else _rank(request, request.rank, scores)
+        self._metrics.scored(names, len(request.item_ids), degraded)
+        versions = {name: snapshot.version(name) for name in names}
+        return ScoreResult(self._model, snapshot.generation, scores, versions, ranking, degraded)
+
+    def _tasks(self, request: ScoreRequest, snapshot: Snapshot) -> Sequence[str]:
+        live = snapshot.names
+        if request.tasks is None:
+            if len(live) > self._limits.max_tasks_by_default:
+                raise TooLarge(
+                    f"{len(live)} tasks are live; name the ones to score in tasks "
+                    f"(at most {self._limits.max_tasks_by_default} are scored unasked)"
+                )
+            names: Sequence[str] = live
+        else:
+            names = request.tasks
+        if unknown := [name for name in names if name not in snapshot]:
+            raise UnknownTask(unknown)
+        if request.rank is not None:
+            # dict keeps the caller's order, for the message
+            if unknown := [name for name in request.rank.weights if name not in snapshot]:
+                raise UnknownTask(unknown)
+            if absent := [name for name in request.rank.weights if name not in names]:
+                raise InvalidField("rank.weights", f"{', '.join(absent)} is not among tasks")
+        return names
+
+    async def _fetch(self, request: ScoreRequest) -> tuple[UserFeatures, str]:
+        items = [str(i) for i in request.item_ids] if self._limits.item_overrides else ()
+        try:
+            return await self._features.read(str(request.user_id), items), "none"
+        except StoreUnavailable:
+            return _NO_FEATURES, "client_history" if request.history else "no_history"
+
+    async def _run(
+        self, arrays: dict[str, NDArray[Any]], names: Sequence[str], snapshot: Snapshot
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run the engine off the event loop; a caller that goes away stops its run."""
+        heads, prompts = snapshot.divide(names)
+        bank = self._registry.bank.select([snapshot.slot(name) for name in prompts])
+        cancellation = Cancellation()
+        loop = asyncio.get_running_loop()
+        try:
+            scored: Scored = await loop.run_in_executor(
+                self._pool.executor, self._engine.run, arrays, heads, bank, cancellation
+            )
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+        columns = {name: scored.prompts[:, at] for at, name in enumerate(prompts)}
+        return {n: scored.heads[n] if n in scored.heads else columns[n] for n in names}
+
+
+def _rank(
+    request: ScoreRequest, rank: Rank, scores: dict[str, NDArray[np.float32]]
+) -> list[dict[str, Any]]:
+    """Items by falling weighted sum of their scores; equal sums keep the request's order."""
+    total = np.zeros(len(request.item_ids), dtype=np.float64)
+    for name, weight in rank.weights.items():
+        total += weight * scores[name]
+    order = np.argsort(-total, kind="stable")[: rank.top_k]
+    return [
+        {"item_id": request.item_ids[at], "index": int(at), "score": float(total[at])}
+        for at in order
+    ]
