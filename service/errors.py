@@ -2,9 +2,14 @@
 
 ServiceError
 ├── Malformed            bytes that are not the message they claim to be
+├── UnsupportedMedia     a body of a kind that is not read here
+├── BodyTimeout          a body that did not arrive in time
 ├── InvalidField         a value that cannot stand where it was put; says where
 ├── TooLarge             more than a stated limit
 ├── UnknownTask          names that no live task has
+├── NotAuthenticated     no known token
+├── NotAllowed           a known token without the scope
+├── NotReady             the service is still starting
 ├── Overloaded           no room now; says when to come back
 ├── DeadlineExceeded     the caller's time is over
 ├── TaskRejected         a prompt that failed a check; says which; nothing changed
@@ -26,6 +31,14 @@ class ServiceError(Exception):
 
 class Malformed(ServiceError):
     """The bytes are not the message they claim to be."""
+
+
+class UnsupportedMedia(ServiceError):
+    """A body of a kind that is not read here."""
+
+
+class BodyTimeout(ServiceError):
+    """A body that did not arrive in time."""
 
 
 class InvalidField(ServiceError):
@@ -54,6 +67,18 @@ class UnknownTask(ServiceError):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(f"no such task: {', '.join(names)}; GET /v1/tasks lists the live ones")
         self.names = tuple(names)
+
+
+class NotAuthenticated(ServiceError):
+    """The caller presents no known token."""
+
+
+class NotAllowed(ServiceError):
+    """The caller's token lacks the scope."""
+
+
+class NotReady(ServiceError):
+    """The service is still starting."""
 
 
 class Overloaded(ServiceError):

@@ -1,0 +1,202 @@
+"""TASKGRAFT_* variables and command-line options to one frozen object, or a sentence.
+
+    environment, overrides --read_settings--> Settings
+                                   └--> ConfigError: which variable, what it holds, what it must be
+
+The only reader of the environment. Each field's description is what `taskgraft serve --help` shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.auth import Token, read_token
+from service.errors import ConfigError
+
+PREFIX = "TASKGRAFT_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+Provider = Literal["cpu", "cuda", "tensorrt"]
+# Kubernetes puts these beside ours when a Service is called taskgraft.
+_SERVICE_LINK = re.compile(r"^(SERVICE_.*|PORT_\d+_.*)$")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times end in _s or _ms, sizes in _bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    bundle: Path = Field(description="Directory of the exported bundle.")
+    host: str = Field(default="0.0.0.0", description="Address of the public port.")  # noqa: S104
+    port: Port = Field(default=8000, description="Public port; 0 takes a free one.")
+    admin_host: str = Field(default="127.0.0.1", description="Address of the admin port.")
+    admin_port: Port = Field(default=8001, description="Admin port; 0 takes a free one.")
+    admin_tokens: Annotated[tuple[Token, ...], NoDecode] = Field(
+        default=(),
+        repr=False,
+        description="Who may use the admin port: name:scope+scope:sha256[:expiry], separated by "
+        "commas or spaces; `taskgraft tokens new` makes one. Without any, nobody may.",
+    )
+    docs: bool = Field(default=True, description="Serve /docs on the public port.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log lines to write."
+    )
+
+    feature_store: str = Field(
+        default="embedded:state/features",
+        repr=False,
+        description="User histories and profiles: embedded:DIRECTORY (shared by the workers of one "
+        "host), redis://HOST:PORT/DB or rediss://...",
+    )
+    task_store: str = Field(
+        default="state/tasks",
+        repr=False,
+        description="Directory of the wanted tasks and their prompt files.",
+    )
+    history_cap: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Events kept per user and behaviour; as many as the model reads if unset.",
+    )
+    history_ttl_s: int = Field(
+        default=90 * 86400, ge=60, description="A user's history expires this long after its end."
+    )
+
+    workers: int = Field(default=1, ge=1, le=256, description="Processes that serve both ports.")
+    providers: Annotated[tuple[Provider, ...], NoDecode] = Field(
+        default=("cpu",),
+        min_length=1,
+        description="What runs the graphs, by preference: cpu, cuda, tensorrt. Name cpu last to "
+        "fall back to it; otherwise a missing device is refused at start.",
+    )
+    threads: int = Field(
+        default=1, ge=1, le=256, description="Threads of one graph run; at most the cores at hand."
+    )
+    engine_threads: int = Field(
+        default=1, ge=1, le=256, description="Graph runs at once in each worker."
+    )
+
+    max_items: int = Field(default=1000, ge=1, le=100_000, description="Candidates per request.")
+    max_tasks_by_default: int = Field(
+        default=64, ge=1, description="With more live tasks than this, a request must name its own."
+    )
+    max_events: int = Field(default=1000, ge=1, le=100_000, description="Events per call.")
+    max_body_bytes: int = Field(
+        default=1 << 20, ge=1024, le=1 << 28, description="Body of a public request."
+    )
+    max_prompt_bytes: int = Field(
+        default=1 << 24, ge=1024, le=1 << 30, description="One prompt file."
+    )
+    max_prompts: int = Field(default=4096, ge=1, le=1 << 20, description="Grafted tasks, live.")
+    max_in_flight: int = Field(
+        default=128, ge=1, description="Requests at once in each worker; more are answered 429."
+    )
+    body_timeout_s: float = Field(
+        default=10.0, gt=0, le=300, description="A body must have arrived within this."
+    )
+
+    default_deadline_ms: int = Field(
+        default=1000, ge=1, description="For requests that name no deadline."
+    )
+    max_deadline_ms: int = Field(default=10_000, ge=1, description="Longest deadline to ask for.")
+    feature_budget_ms: int = Field(
+        default=50, ge=1, description="Wait for the feature store, then score without history."
+    )
+    drain_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="After SIGTERM: not ready, but still serving, for this long.",
+    )
+    shutdown_s: float = Field(
+        default=15.0, gt=0, le=600, description="Then requests in flight may take this long."
+    )
+
+    @field_validator("admin_tokens", mode="before")
+    @classmethod
+    def _read_tokens(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return tuple(read_token(line) for line in re.split(r"[,\s]+", value) if line)
+            except ConfigError as err:
+                raise ValueError(str(err)) from err
+        return value
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _split_providers(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part for part in re.split(r"[,\s]+", value.lower()) if part)
+        return value
+
+    @field_validator("feature_store")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        scheme, _, rest = value.partition(":")
+        if scheme not in ("embedded", "redis", "rediss") or not rest.strip("/"):
+            raise ValueError("expected embedded:DIRECTORY, redis://HOST or rediss://HOST")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if self.default_deadline_ms > self.max_deadline_ms:
+            raise ValueError(
+                f"default_deadline_ms is {self.default_deadline_ms}, "
+                f"above max_deadline_ms, {self.max_deadline_ms}"
+            )
+        if self.port and self.port == self.admin_port and self.host == self.admin_host:
+            raise ValueError(f"the public and the admin port are both {self.port}")
+        names = [token.name for token in self.admin_tokens]
+        if len(set(names)) != len(names):
+            raise ValueError(f"admin_tokens: a name stands twice: {', '.join(sorted(names))}")
+        return self
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The environment, and over it whatever was given on the command line.
+
+    Raises:
+        ConfigError: a value that cannot be, or a required one that is missing.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # validated by the call itself
+    except ValidationError as err:
+        raise ConfigError("; ".join(_sentence(dict(e)) for e in err.errors())) from err
+
+
+def unknown_variables() -> list[str]:
+    """TASKGRAFT_* variables that name no setting: most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX)
+        and name not in known
+        and not _SERVICE_LINK.match(name.removeprefix(PREFIX))
+    )
+
+
+def _sentence(error: dict[str, object]) -> str:
+    loc = error["loc"]
+    path = [str(part) for part in loc] if isinstance(loc, tuple) else []
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not path:
+        return message
+    name = PREFIX + path[0].upper()
+    if error["type"] == "missing":
+        return f"{name} is not set"
+    given = os.environ.get(name, "")
+    if path[0] == "port" and given.startswith("tcp://"):
+        return (
+            f"{name} is {given}, which Kubernetes wrote for a Service called taskgraft: "
+            "set enableServiceLinks: false in the pod"
+        )
+    return f"{name}: {message[:1].lower()}{message[1:]}"
