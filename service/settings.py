@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     )
 
     bundle: Path = Field(description="Directory of the exported bundle.")
-    host: str = Field(default="0.0.0.0", description="Address of the public port.")  # noqa: S104
+    host: str = Field(default="0.0.0.0", description="Address of the public port.")
     port: Port = Field(default=8000, description="Public port; 0 takes a free one.")
     admin_host: str = Field(default="127.0.0.1", description="Address of the admin port.")
     admin_port: Port = Field(default=8001, description="Admin port; 0 takes a free one.")
