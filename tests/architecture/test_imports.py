@@ -25,23 +25,27 @@ def test_our_names_are_ours(name: str) -> None:
     assert set(owners.get(name, ())) == {"taskgraft"}
 
 
-def test_serving_loads_no_learning_code() -> None:
-    code = (
-        "import service.app, service.server, sys; "
-        "print(sorted({'torch', 'onnx', 'polars', 'sklearn', 'training', 'export'} & set(sys.modules)))"
+def run_python(code: str) -> str:
+    """What a fresh interpreter prints; its error output when it fails."""
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert run.stdout == "[]\n", run.stderr
+    return run.stdout if run.returncode == 0 else run.stderr
+
+
+def loaded_by(imports: str, names: set[str]) -> str:
+    return run_python(f"import sys, {imports}; print(sorted({names!r} & set(sys.modules)))")
+
+
+def test_serving_loads_no_learning_code() -> None:
+    learning = {"torch", "onnx", "polars", "sklearn", "training", "export"}
+    assert loaded_by("service.app, service.server", learning) == "[]\n"
 
 
 def test_every_module_imports() -> None:
-    code = "import importlib\nfor m in " + repr(MODULES) + ": importlib.import_module(m)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode == 0, run.stderr
+    assert run_python(f"import importlib\nfor m in {MODULES!r}: importlib.import_module(m)") == ""
 
 
 def test_the_command_starts_without_any_package_it_fronts() -> None:
     """`taskgraft serve` must work where torch is not installed."""
-    code = "import taskgraft, sys; print(sorted({'torch', 'onnxruntime', 'fastapi'} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert run.stdout == "[]\n", run.stderr
+    assert loaded_by("taskgraft", {"torch", "onnxruntime", "fastapi"}) == "[]\n"

@@ -32,9 +32,9 @@ def breaches(source: str, name: str) -> Iterator[str]:
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
                 yield f"{name}:{node.lineno}: {node.name} has {length} lines"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id == "print":
-                yield f"{name}:{node.lineno}: print"
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Name) and called.id == "print":
+            yield f"{name}:{called.lineno}: print"
         if isinstance(node, ast.Assert):
             yield f"{name}:{node.lineno}: assert is no validation"
 
