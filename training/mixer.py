@@ -1,0 +1,54 @@
+"""What every mixer offers: from a bottom's views to one vector per task.
+
+    Views --mix--> Mixed -> towers          Views --represent--> Mixed -> Representation
+
+Members: mixer_moe.py, mixer_ple.py, mixer_mpt.py, aitm.py, esmm.py.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from training.bottoms import Views
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Task-major, as batched products want it."""
+
+    specific: Tensor  # (T, N, m)
+    shared: Tensor | None  # (N, m); None where nobody asked and it is not free
+
+
+class Mixer(nn.Module, ABC):
+    """Bottom's views to (T, N, m)."""
+
+    width: int  # m
+
+    @abstractmethod
+    def mix(self, views: Views) -> Mixed:
+        """Pre-tower representation o_t of each task; no more than that costs."""
+
+    @abstractmethod
+    def represent(self, views: Views) -> tuple[Tensor, Tensor]:
+        """Shared (N, m) and specific (T, N, m) of Representation."""
+
+    @property
+    def keys(self) -> Tensor | None:
+        """(T, m) task embeddings that prompts attend to, if the mixer has them."""
+        return None
+
+
+class Link(nn.Module):
+    """From tower logits and raw labels to those the loss compares; here nothing changes."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(N, T) tower logits to (N, T) task logits."""
+        return logits
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """(N, T) labels as the tasks are trained on them."""
+        return labels

@@ -1,0 +1,159 @@
+"""The backbone: bottom x mixer x towers, built from the configuration.
+
+    build_model(config, schema, tasks) -> MultiTaskModel, or ConfigError for what cannot be combined
+    Inputs --forward--> Outputs (logits)      Inputs --represent--> Representation --head--> logit
+
+Weight columns of every first layer stand as [user part | item part] (training/embedding.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from contract.schema import FeatureSchema
+from training.bottoms import PlainBottom, StemBottom, Views
+from training.config import ModelConfig
+from training.environment import EnvironmentClassifier
+from training.errors import ConfigError
+from training.inputs import Inputs
+from training.mixer import Link, Mixer
+from training.mixer_moe import MixtureMixer, SharedBottomMixer
+from training.mixer_mpt import MptMixer
+from training.mlp import Layers, initialise
+from training.prompt import PromptShape
+from training.representation import Representation
+from training.split import Split
+from training.towers import MptHead, TowerHead, Towers
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Logits, and for mpt in training what its environment game needs."""
+
+    logits: Tensor  # (N, T)
+    shared_logits: Tensor | None = None  # (N, T), the towers on the shared expert alone
+    env_logprob: Tensor | None = None  # (N, T)
+
+
+class MultiTaskModel(nn.Module):
+    """One backbone with the towers of its T tasks."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        schema: FeatureSchema,
+        tasks: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.schema = schema
+        self.tasks = tuple(tasks)
+        self.bottom = _bottom(config, schema, len(tasks))
+        width = self.bottom.user_width + self.bottom.item_width
+        self.mixer = _mixer(config, width, len(tasks))
+        self.towers = Towers(len(tasks), self.mixer.width, config.tower_units)
+        self.link = Link()
+        self.classifier: EnvironmentClassifier | None = None
+        if config.mixer == "mpt":
+            self.classifier = EnvironmentClassifier(self.mixer.width, len(tasks))
+        initialise(self, config.init)
+
+    @property
+    def table(self) -> Tensor:
+        """The embedding table, (V, d) or (V, d * (T + 1))."""
+        return self.bottom.embedding.table
+
+    def forward(self, inputs: Inputs, alpha: float | None = None) -> Outputs:
+        """Logits of all tasks.
+
+        Args:
+            inputs: U users and N rows.
+            alpha: strength of the gradient reversal. If given, an mpt model adds shared_logits and
+                env_logprob; without it, and in other models, they are None and cost nothing.
+        """
+        mixed = self.mixer.mix(self._views(inputs))
+        logits = self.link(self.towers(Split.rows(mixed.specific)))
+        if alpha is None or self.classifier is None or mixed.shared is None:
+            return Outputs(logits)
+        return Outputs(
+            logits,
+            shared_logits=self.towers(Split.rows(mixed.shared)),
+            env_logprob=self.classifier.log_probabilities(mixed.shared, alpha),
+        )
+
+    def represent(self, inputs: Inputs) -> Representation:
+        """What heads and prompts consume; the same numbers that forward goes through."""
+        views = self._views(inputs)
+        shared, specific = self.mixer.represent(views)
+        return Representation(views.base, shared, specific.transpose(0, 1), self.mixer.keys)
+
+    def head(self, task: int) -> nn.Module:
+        """A frozen copy of one task's own parameters.
+
+        Its forward takes Representation.tensors() and gives the task's logits (N,), equal to
+        forward's to rounding.
+
+        Raises:
+            ConfigError: with rep_specific = "expert" the representation lacks what towers read.
+        """
+        if self.config.rep_specific == "expert":
+            raise ConfigError(
+                "rep_specific = 'expert' keeps the towers' input out of the representation;"
+                " heads need 'pre_tower'"
+            )
+        if isinstance(self.mixer, MptMixer) and isinstance(self.bottom, PlainBottom):
+            return MptHead(self.mixer, self.towers, task)
+        return TowerHead(self.towers, task)
+
+    def prompt_shape(self) -> PromptShape:
+        """The sizes a prompt head on this backbone must have."""
+        return PromptShape(
+            user_width=self.bottom.user_width,
+            item_width=self.bottom.item_width,
+            width=self.mixer.width,
+            tasks=len(self.tasks),
+            tower_units=self.config.tower_units,
+        )
+
+    def _views(self, inputs: Inputs) -> Views:
+        views: Views = self.bottom(inputs)
+        return views
+
+
+def build_model(config: ModelConfig, schema: FeatureSchema, tasks: Sequence[str]) -> MultiTaskModel:
+    """A freshly initialised model; torch's global seed decides its weights.
+
+    Raises:
+        ConfigError: the combination of model, schema and tasks is impossible.
+    """
+    if not tasks:
+        raise ConfigError("a model needs at least one task that is not new")
+    return MultiTaskModel(config, schema, tasks)
+
+
+def _bottom(config: ModelConfig, schema: FeatureSchema, tasks: int) -> PlainBottom | StemBottom:
+    if config.bottom == "stem":
+        return StemBottom(schema, config.embedding_dim, tasks, config.init)
+    return PlainBottom(schema, config.embedding_dim, config.init)
+
+
+def _mixer(config: ModelConfig, width: int, tasks: int) -> Mixer:
+    experts = Layers(config.expert_units, dropout=config.dropout)
+
+    def gate(choices: int) -> Layers:
+        return Layers(config.gate_units, out=choices, bias=config.gate_bias)
+
+    match config.mixer:
+        case "mpt":
+            return MptMixer(tasks, width, experts, gate(2))
+        case "shared_bottom":
+            return SharedBottomMixer(tasks, width, experts)
+        case "omoe" | "mmoe":
+            per_task = config.mixer == "mmoe"
+            choices = gate(config.shared_experts)
+            return MixtureMixer(tasks, width, experts, choices, gate_per_task=per_task)
+        case _:
+            raise ConfigError(f"mixer {config.mixer} is unknown")
