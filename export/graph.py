@@ -8,6 +8,8 @@ or 1 for a constant.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +59,11 @@ def to_onnx(
         for spec in inputs
     }
     module = module.eval()
-    with torch.no_grad():
+    # It also logs, once per missing torchvision operator, what no graph of ours uses.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        # The exporter warns of its own deprecated calls and of axes that share a name.
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
             (),
