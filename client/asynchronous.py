@@ -1,0 +1,129 @@
+"""The client for asyncio: synchronous.py's methods, awaited.
+
+await AsyncClient.score(...) --calls.py--> Call --tries--> ScoreResult | ClientError
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal, Self, TypeVar, Unpack
+
+import httpx
+
+from client import calls, results
+from client.calls import Call
+from client.doors import DEFAULT_TIMEOUT_S, Doors, lost, reply_of
+from client.errors import ClientError, Unavailable
+from client.requests import Event, Id, ScoreOptions
+
+Result = TypeVar("Result")
+
+
+class AsyncClient:
+    """A taskgraft service.
+
+    Args:
+        base_url: of the public port, like http://127.0.0.1:8000.
+        admin_url: of the admin port; needed, with a token, by graft, rollback, remove, history and
+            workers.
+        timeout_s: what one call may take, its further tries included.
+
+    Every method raises ClientError; client/errors.py draws the tree.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        admin_url: str | None = None,
+        token: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._doors = Doors(base_url, admin_url, token, timeout_s)
+        self._http = httpx.AsyncClient(trust_env=self._doors.trust_env)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def score(
+        self, user_id: Id, item_ids: Sequence[Id], **options: Unpack[ScoreOptions]
+    ) -> results.ScoreResult:
+        """One user's candidates for all live tasks, or those named."""
+        return await self._send(calls.score(user_id, item_ids, options))
+
+    async def events(self, batch: Sequence[Event]) -> results.Accepted:
+        """Append to behaviour sequences; the next score of those users sees it."""
+        return await self._send(calls.events(batch))
+
+    async def tasks(self) -> results.Tasks:
+        return await self._send(calls.tasks())
+
+    async def task(self, name: str) -> results.Task:
+        return await self._send(calls.task(name))
+
+    async def schema(self) -> results.Schema:
+        return await self._send(calls.schema())
+
+    async def ready(self) -> bool:
+        """Whether the service takes scores now; False also when nothing answers."""
+        try:
+            await self._send(calls.ready())
+        except Unavailable:
+            return False
+        return True
+
+    async def graft(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        activate: bool = True,
+        wait: Literal["all", "local"] = "all",
+    ) -> results.Graft:
+        """Put a prompt file's bytes under a task's name.
+
+        Raises:
+            Refused: it does not fit or scores otherwise than promised; nothing changed anywhere.
+        """
+        return await self._send(calls.graft(name, data, activate=activate, wait=wait))
+
+    async def rollback(self, name: str, version: int | None = None) -> results.Change:
+        """Back to a version, by default the one before."""
+        return await self._send(calls.rollback(name, version))
+
+    async def remove(self, name: str) -> results.Change:
+        return await self._send(calls.remove(name))
+
+    async def history(self, name: str) -> results.History:
+        return await self._send(calls.history(name))
+
+    async def workers(self) -> results.Workers:
+        return await self._send(calls.workers())
+
+    async def _send(self, call: Call[Result]) -> Result:
+        attempts = self._doors.attempts(call)
+        while True:
+            try:
+                return await self._once(call, attempts.left_s())
+            except ClientError as err:
+                await asyncio.sleep(attempts.pause_s(err))
+
+    async def _once(self, call: Call[Result], left_s: float) -> Result:
+        request = self._doors.request(call, self._http, left_s)
+        try:
+            response = await self._http.send(request)
+        except httpx.HTTPError as err:
+            raise lost(request, err) from err
+        return call.read(reply_of(response))

@@ -1,0 +1,129 @@
+"""The blocking client. Safe to share between threads.
+
+Client.score(...) --calls.py--> Call --tries--> ScoreResult | ClientError
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal, Self, TypeVar, Unpack
+
+import httpx
+
+from client import calls, results
+from client.calls import Call
+from client.doors import DEFAULT_TIMEOUT_S, Doors, lost, reply_of
+from client.errors import ClientError, Unavailable
+from client.requests import Event, Id, ScoreOptions
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """A taskgraft service.
+
+    Args:
+        base_url: of the public port, like http://127.0.0.1:8000.
+        admin_url: of the admin port; needed, with a token, by graft, rollback, remove, history and
+            workers.
+        timeout_s: what one call may take, its further tries included.
+
+    Every method raises ClientError; client/errors.py draws the tree.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        admin_url: str | None = None,
+        token: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._doors = Doors(base_url, admin_url, token, timeout_s)
+        self._http = httpx.Client(trust_env=self._doors.trust_env)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def score(
+        self, user_id: Id, item_ids: Sequence[Id], **options: Unpack[ScoreOptions]
+    ) -> results.ScoreResult:
+        """One user's candidates for all live tasks, or those named."""
+        return self._send(calls.score(user_id, item_ids, options))
+
+    def events(self, batch: Sequence[Event]) -> results.Accepted:
+        """Append to behaviour sequences; the next score of those users sees it."""
+        return self._send(calls.events(batch))
+
+    def tasks(self) -> results.Tasks:
+        return self._send(calls.tasks())
+
+    def task(self, name: str) -> results.Task:
+        return self._send(calls.task(name))
+
+    def schema(self) -> results.Schema:
+        return self._send(calls.schema())
+
+    def ready(self) -> bool:
+        """Whether the service takes scores now; False also when nothing answers."""
+        try:
+            self._send(calls.ready())
+        except Unavailable:
+            return False
+        return True
+
+    def graft(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        activate: bool = True,
+        wait: Literal["all", "local"] = "all",
+    ) -> results.Graft:
+        """Put a prompt file's bytes under a task's name.
+
+        Raises:
+            Refused: it does not fit or scores otherwise than promised; nothing changed anywhere.
+        """
+        return self._send(calls.graft(name, data, activate=activate, wait=wait))
+
+    def rollback(self, name: str, version: int | None = None) -> results.Change:
+        """Back to a version, by default the one before."""
+        return self._send(calls.rollback(name, version))
+
+    def remove(self, name: str) -> results.Change:
+        return self._send(calls.remove(name))
+
+    def history(self, name: str) -> results.History:
+        return self._send(calls.history(name))
+
+    def workers(self) -> results.Workers:
+        return self._send(calls.workers())
+
+    def _send(self, call: Call[Result]) -> Result:
+        attempts = self._doors.attempts(call)
+        while True:
+            try:
+                return self._once(call, attempts.left_s())
+            except ClientError as err:
+                time.sleep(attempts.pause_s(err))
+
+    def _once(self, call: Call[Result], left_s: float) -> Result:
+        request = self._doors.request(call, self._http, left_s)
+        try:
+            response = self._http.send(request)
+        except httpx.HTTPError as err:
+            raise lost(request, err) from err
+        return call.read(reply_of(response))
