@@ -4,6 +4,7 @@ ServiceError
 ├── Malformed            bytes that are not the message they claim to be
 ├── UnsupportedMedia     a body of a kind that is not read here
 ├── BodyTimeout          a body that did not arrive in time
+├── CallerGone           the caller left before its request was whole
 ├── InvalidField         a value that cannot stand where it was put; says where
 ├── TooLarge             more than a stated limit
 ├── UnknownTask          names that no live task has
@@ -39,6 +40,10 @@ class UnsupportedMedia(ServiceError):
 
 class BodyTimeout(ServiceError):
     """A body that did not arrive in time."""
+
+
+class CallerGone(ServiceError):
+    """The caller left before its request was whole; nobody hears the answer."""
 
 
 class InvalidField(ServiceError):

@@ -1,0 +1,204 @@
+"""Features kept per user: what a feature store promises, and what passes through one.
+
+    Event, UserRecord, fields --FeatureStore--> (one round trip) --> UserFeatures
+                                  ├--> InvalidField      something that cannot be stored
+                                  └--> StoreUnavailable  no answer in time: score without it
+
+Raw ids go in and come out. A stored value that is not sound counts as absent: the read tells the
+reason to `on_corrupt` and never fails for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidField
+from service.packing import (
+    Corruption,
+    CorruptValue,
+    Fields,
+    IdArray,
+    Items,
+    Layout,
+    history_key,
+    item_key,
+    item_row,
+    pack_fields,
+    pack_history,
+    pack_items,
+    profile_key,
+    unpack_fields,
+    unpack_history,
+)
+
+History = NDArray[np.int64] | NDArray[np.bytes_]  # (n,) raw item ids, newest last
+OnCorrupt = Callable[[Corruption], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A user did something to an item.
+
+    Attributes:
+        item: an integer or a string, by the schema's item_id_type.
+        ts: when, an int64 in the caller's unit: seconds or milliseconds, but always the same.
+    """
+
+    user: str
+    item: int | str
+    behaviour: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """All that is known of a user, to seed a store.
+
+    Attributes:
+        histories: per behaviour the item ids (n,) and their times (n,) int64, in any order.
+    """
+
+    user: str
+    profile: Fields = field(default_factory=dict)
+    histories: Mapping[str, tuple[IdArray, NDArray[np.int64]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UserFeatures:
+    """What the store knows; whatever it does not know is empty.
+
+    Attributes:
+        histories: every behaviour of the layout; read-only, possibly strided views.
+        items: fields that override the item table, for the asked items that have any.
+    """
+
+    profile: Fields
+    histories: Mapping[str, History]
+    items: Mapping[str, Fields]
+
+
+class FeatureStore(Protocol):
+    """Histories, profiles and item overrides, shared by all workers."""
+
+    async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
+        """Everything about a user, and the overrides of the items, in one round trip.
+
+        Raises:
+            StoreUnavailable: no answer within the read budget, or the breaker is open.
+        """
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Add events; each (user, behaviour) changes as a whole, all see it afterwards.
+
+        A history is kept sorted by ts, so a late event takes its place. A repeated (item, ts)
+        changes nothing, so a call that failed half way can be made again.
+
+        Raises:
+            InvalidField: an event names an unknown behaviour or holds an impossible value; no event
+                was stored.
+            StoreUnavailable: not all events were stored.
+        """
+
+    async def put_profile(self, user: str, fields: Fields) -> None:
+        """Replace a user's profile."""
+
+    async def put_item(self, item: str, fields: Fields) -> None:
+        """Replace the fields that override the item table for one item."""
+
+    async def load(self, records: Iterable[UserRecord]) -> int:
+        """Replace profiles and histories of many users; returns how many. To seed, not to serve."""
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless the store answers."""
+
+    async def close(self) -> None: ...
+
+
+def read_keys(layout: Layout, user: str, items: Sequence[str]) -> list[bytes]:
+    """The keys of a read, in the order that assemble expects."""
+    return [*layout.keys(user), *map(item_key, items)]
+
+
+def assemble(
+    layout: Layout,
+    keys: Sequence[bytes],
+    items: Sequence[str],
+    values: Sequence[bytes | None],
+    on_corrupt: OnCorrupt,
+) -> UserFeatures:
+    """Checks and unpacks what a store returned for read_keys(layout, user, items)."""
+
+    def fields(at: int) -> Fields:
+        value = values[at]
+        if value is None:
+            return {}
+        try:
+            return unpack_fields(keys[at], value)
+        except CorruptValue as err:
+            on_corrupt(err.reason)
+            return {}
+
+    def history(at: int) -> Items:
+        value = values[at]
+        if value is not None:
+            try:
+                return unpack_history(layout, keys[at], value)
+            except CorruptValue as err:
+                on_corrupt(err.reason)
+        return np.empty(0, layout.item)
+
+    after = 1 + len(layout.behaviours)
+    overrides = ((name, fields(after + at)) for at, name in enumerate(items))
+    return UserFeatures(
+        profile=fields(0),
+        histories={b: history(at)["id"] for at, b in enumerate(layout.behaviours, 1)},
+        items={name: found for name, found in overrides if found},
+    )
+
+
+def pack_events(layout: Layout, events: Sequence[Event]) -> dict[bytes, Items]:
+    """The events by key, in the order they came.
+
+    Raises:
+        InvalidField: an event that cannot be stored.
+    """
+    rows: dict[bytes, list[tuple[int | bytes, int]]] = {}
+    for at, event in enumerate(events):
+        where = f"events[{at}]"
+        if event.behaviour not in layout.behaviours:
+            known = ", ".join(layout.behaviours) or "none"
+            raise InvalidField(
+                f"{where}.behaviour", f"{event.behaviour!r}; expected one of {known}"
+            )
+        row = item_row(layout, event.item, event.ts, where)
+        rows.setdefault(history_key(event.user, event.behaviour), []).append(row)
+    return {key: np.array(found, layout.item) for key, found in rows.items()}
+
+
+def pack_record(layout: Layout, record: UserRecord) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of all that a record holds.
+
+    Raises:
+        InvalidField: a value that cannot be stored.
+    """
+    where = f"user {record.user}"
+    if record.profile:
+        key = profile_key(record.user)
+        yield key, pack_fields(key, record.profile, f"{where}.profile")
+    for behaviour, (ids, times) in record.histories.items():
+        if behaviour not in layout.behaviours:
+            raise InvalidField(where, f"unknown behaviour {behaviour!r}")
+        key = history_key(record.user, behaviour)
+        yield key, pack_history(layout, key, pack_items(layout, ids, times, where))
+
+
+def chunks(records: Iterable[UserRecord], size: int) -> Iterator[list[UserRecord]]:
+    rest = iter(records)
+    while chunk := list(islice(rest, size)):
+        yield chunk
