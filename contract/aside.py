@@ -1,0 +1,32 @@
+"""Directories that are whole or absent: written aside, then renamed into place."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(directory: Path) -> Iterator[Path]:
+    """A folder beside the directory that takes its place when all went well.
+
+    On an error the folder is removed and the directory is as it was.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if directory.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
+            directory.rename(old / directory.name)
+            folder.rename(directory)
+            shutil.rmtree(old)
+        else:
+            folder.rename(directory)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,0 +1,152 @@
+"""A checkpoint to a bundle the service can open.
+
+    Checkpoint + Dataset (for golden rows) --export_bundle--> folder, or ExportError | ParityError
+
+Everything is written aside; the folder appears only after the graphs have scored like PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import onnx
+import onnxruntime
+import torch
+
+from contract.aside import written_aside
+from contract.bundle import GOLDEN_FILE, LOOKUPS_FOLDER, list_files, seal_bundle
+from contract.manifest import FORMAT_VERSION, Manifest, TaskEntry
+from contract.schema import TensorSpec
+from export.golden import golden_requests
+from export.graph import to_onnx, write_graph
+from export.modules import (
+    BackboneGraph,
+    HeadGraph,
+    PromptHeadGraph,
+    prompt_specs,
+    representation_specs,
+)
+from export.parity import PROMPTS, Graphs, check_parity
+from training.checkpoint import Checkpoint
+from training.dataset import Dataset
+from training.metrics import TaskMetrics
+from training.model import MultiTaskModel
+from training.prompt import PromptHead
+from training.prompt_bank import PromptBank
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """An exported bundle.
+
+    Attributes:
+        parity: the largest difference in probability that was found between PyTorch and the graphs.
+    """
+
+    folder: Path
+    manifest: Manifest
+    parity: float
+    seconds: float
+
+
+def export_bundle(
+    checkpoint: Checkpoint, dataset: Dataset, folder: Path, tolerance: float = TOLERANCE
+) -> ExportResult:
+    """Export a backbone with its heads; whatever stood at folder is replaced as a whole.
+
+    Args:
+        checkpoint: the trained backbone.
+        dataset: any split of data prepared with the checkpoint's lookups: gives golden rows.
+        folder: the bundle's place.
+        tolerance: the largest accepted difference in probability.
+
+    Raises:
+        ParityError: the graphs do not score as PyTorch does; nothing was published.
+        ExportError: the model cannot be exported.
+    """
+    started = perf_counter()
+    model = checkpoint.model.eval()
+    prompts = _fresh_prompts(checkpoint)
+    tensors = prompt_specs(prompts[0])
+    with written_aside(folder) as aside:
+        graphs = _write_graphs(model, tensors, aside)
+        parity = check_parity(model, prompts, graphs, tolerance)
+        checkpoint.lookups.save(aside / LOOKUPS_FOLDER)
+        golden = [asdict(g) for g in golden_requests(checkpoint, dataset)]
+        (aside / GOLDEN_FILE).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+        card = checkpoint.card
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            name=card.config.name,
+            fingerprint=card.fingerprint,
+            schema_digest=checkpoint.schema.digest(),
+            table_rows=checkpoint.schema.table_rows,
+            backbone=graphs.backbone,
+            tasks=tuple(_task_entry(checkpoint, t, graphs) for t in model.tasks),
+            prompt_head=graphs.prompt_head,
+            prompt_tensors=tensors,
+            tolerance=tolerance,
+            backbone_parameters=sum(p.numel() for p in model.parameters()),
+            provenance={
+                "bottom": card.config.model.bottom,
+                "mixer": card.config.model.mixer,
+                "seed": card.seed,
+                "parity": parity,
+                "torch": torch.__version__,
+                "onnx": onnx.__version__,
+                "onnxruntime": onnxruntime.__version__,
+            },
+            files=list_files(aside),
+        )
+        seal_bundle(aside, manifest)
+    return ExportResult(folder, manifest, parity, perf_counter() - started)
+
+
+def _fresh_prompts(checkpoint: Checkpoint) -> list[PromptHead]:
+    """Untrained prompts of the configured kind: they fix the shape, and prove the graph."""
+    model, config = checkpoint.model, checkpoint.card.config.tune
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return [PromptHead(config, model.prompt_shape(), model.mixer.keys) for _ in range(PROMPTS)]
+
+
+def _write_graphs(model: MultiTaskModel, tensors: Sequence[TensorSpec], folder: Path) -> Graphs:
+    representation = representation_specs(model)
+    outputs = [spec.name for spec in representation if spec.name != "row_user"]
+    backbone = to_onnx(BackboneGraph(model), model.schema.inputs(), outputs)
+    heads = {
+        task: write_graph(
+            to_onnx(HeadGraph(model.head(at)), representation, ["score"]),
+            folder,
+            f"heads/{task}.onnx",
+        )
+        for at, task in enumerate(model.tasks)
+    }
+    keys = None if any(spec.name == "keys" for spec in tensors) else model.mixer.keys
+    bank = PromptBank(keys, len(model.config.tower_units) + 1)
+    names = [spec.name for spec in tensors]
+    stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
+    prompt_head = to_onnx(PromptHeadGraph(bank, names), [*representation, *stacked], ["scores"])
+    return Graphs(
+        folder,
+        write_graph(backbone, folder, "backbone.onnx"),
+        heads,
+        write_graph(prompt_head, folder, "prompt_head.onnx"),
+    )
+
+
+def _task_entry(checkpoint: Checkpoint, task: str, graphs: Graphs) -> TaskEntry:
+    found = checkpoint.card.metrics.get("test", {}).get(task)
+    metrics = {} if found is None else numbers(found)
+    return TaskEntry(name=task, graph=graphs.heads[task], metrics=metrics)
+
+
+def numbers(metrics: TaskMetrics) -> dict[str, float]:
+    """The plain numbers among a task's figures, for headers and manifests."""
+    return {n: float(v) for n, v in asdict(metrics).items() if isinstance(v, int | float)}

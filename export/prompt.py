@@ -1,0 +1,87 @@
+"""A tuned prompt to the one file that is grafted.
+
+    Checkpoint + PromptCheckpoint + Dataset --export_prompt--> bytes, or ExportError | ParityError
+
+The file is proved on the very bundle it is meant for before it is handed out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from contract.bundle import open_bundle
+from contract.prompt import FORMAT_VERSION, PromptHeader, read_prompt, write_prompt
+from export.bundle import numbers
+from export.errors import ExportError, ParityError
+from export.golden import golden_call
+from export.parity import Graphs, Sessions
+from training.checkpoint import Checkpoint, PromptCheckpoint
+from training.dataset import Dataset
+
+
+def export_prompt(
+    checkpoint: Checkpoint, prompt: PromptCheckpoint, dataset: Dataset, bundle: Path
+) -> bytes:
+    """The prompt file.
+
+    Args:
+        checkpoint: the backbone the prompt was tuned on.
+        prompt: the tuned prompt.
+        dataset: any split of data prepared with the checkpoint's lookups: gives golden rows.
+        bundle: the exported backbone that the prompt will be grafted onto.
+
+    Raises:
+        ExportError: the bundle holds another backbone, or serves prompts of another shape.
+        ParityError: the bundle's graph does not score as PyTorch does.
+        ContractError: the bundle cannot be opened.
+    """
+    card = prompt.card
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    if manifest.fingerprint != checkpoint.card.fingerprint:
+        raise ExportError(
+            f"the bundle holds backbone {manifest.fingerprint[:12]}, the prompt was tuned on "
+            f"{checkpoint.card.fingerprint[:12]}: export that backbone first"
+        )
+    tensors = {name: t.numpy() for name, t in prompt.head.bank_tensors().items()}
+    if tensors.keys() != {spec.name for spec in manifest.prompt_tensors}:
+        raise ExportError(
+            "the bundle serves prompts with other tensors; tune with the prompt_keys that the "
+            "backbone was exported with"
+        )
+    inputs, arrays = golden_call(checkpoint.schema, dataset)
+    with torch.no_grad():
+        scores = torch.sigmoid(prompt.head(checkpoint.model.represent(inputs))).numpy()
+    header = PromptHeader(
+        format_version=FORMAT_VERSION,
+        task=card.task,
+        backbone=manifest.fingerprint,
+        schema_digest=manifest.schema_digest,
+        trained_parameters=card.parameters,
+        metrics=numbers(card.metrics["test"]) if "test" in card.metrics else {},
+        provenance={
+            "label": card.label,
+            "fusion": card.config.fusion,
+            "seed": card.config.seed,
+            "train_rows": card.train_rows,
+            "tuned_in_s": round(card.seconds, 3),
+            "prompt_checkpoint": card.fingerprint,
+        },
+    )
+    data = write_prompt(header, tensors, arrays, scores)
+    read_prompt(data).check_fits(manifest)
+    heads = {task.name: task.graph for task in manifest.tasks}
+    sessions = Sessions(Graphs(bundle, manifest.backbone, heads, manifest.prompt_head))
+    bank = {name: tensor[np.newaxis] for name, tensor in tensors.items()}
+    found = sessions.run("prompts", {**sessions.represent(arrays), **bank})["scores"][:, 0]
+    worst = float(np.abs(found - scores).max(initial=0.0))
+    if not worst <= manifest.tolerance:
+        raise ParityError(
+            f"the bundle scores the prompt's golden rows {worst:.3g} away from PyTorch, more than "
+            f"{manifest.tolerance:.0e}",
+            worst,
+        )
+    return data
