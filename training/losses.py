@@ -146,7 +146,8 @@ def _looked_up(inputs: Inputs) -> Tensor:
         inputs.item_ids,
         inputs.item_bags,
     )
-    rows: Tensor = torch.unique(torch.cat([g.flatten() for g in groups]))  # type: ignore[no-untyped-call]
+    flat = torch.cat([g.flatten() for g in groups])
+    rows: Tensor = torch.unique(flat)  # type: ignore[no-untyped-call]
     return rows
 
 

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from contract.schema import FeatureSchema
+from training.aitm import AitmMixer
 from training.bottoms import PlainBottom, StemBottom, Views
 from training.config import ModelConfig
 from training.environment import EnvironmentClassifier
 from training.errors import ConfigError
+from training.esmm import TASKS as FUNNEL_TASKS
+from training.esmm import CtcvrHead, EsmmMixer, FunnelLink
 from training.inputs import Inputs
 from training.mixer import Link, Mixer
 from training.mixer_moe import MixtureMixer, SharedBottomMixer
 from training.mixer_mpt import MptMixer
+from training.mixer_ple import LayeredMixer, LayerShape
 from training.mlp import Layers, initialise
 from training.prompt import PromptShape
 from training.representation import Representation
@@ -54,8 +58,10 @@ class MultiTaskModel(nn.Module):
         self.bottom = _bottom(config, schema, len(tasks))
         width = self.bottom.user_width + self.bottom.item_width
         self.mixer = _mixer(config, width, len(tasks))
-        self.towers = Towers(len(tasks), self.mixer.width, config.tower_units)
-        self.link = Link()
+        # esmm's towers begin inside its mixer: only their last Linear is left here.
+        tower_units = () if config.mixer == "esmm" else config.tower_units
+        self.towers = Towers(len(tasks), self.mixer.width, tower_units)
+        self.link = FunnelLink() if config.mixer == "esmm" else Link()
         self.classifier: EnvironmentClassifier | None = None
         if config.mixer == "mpt":
             self.classifier = EnvironmentClassifier(self.mixer.width, len(tasks))
@@ -106,6 +112,8 @@ class MultiTaskModel(nn.Module):
             )
         if isinstance(self.mixer, MptMixer) and isinstance(self.bottom, PlainBottom):
             return MptHead(self.mixer, self.towers, task)
+        if isinstance(self.link, FunnelLink) and task == 1:
+            return CtcvrHead(self.towers)
         return TowerHead(self.towers, task)
 
     def prompt_shape(self) -> PromptShape:
@@ -131,6 +139,8 @@ def build_model(config: ModelConfig, schema: FeatureSchema, tasks: Sequence[str]
     """
     if not tasks:
         raise ConfigError("a model needs at least one task that is not new")
+    if config.mixer == "esmm" and len(tasks) != FUNNEL_TASKS:
+        raise ConfigError(f"esmm takes two tasks, (click, conversion), not {len(tasks)}: {tasks}")
     return MultiTaskModel(config, schema, tasks)
 
 
@@ -155,5 +165,20 @@ def _mixer(config: ModelConfig, width: int, tasks: int) -> Mixer:
             per_task = config.mixer == "mmoe"
             choices = gate(config.shared_experts)
             return MixtureMixer(tasks, width, experts, choices, gate_per_task=per_task)
-        case _:
-            raise ConfigError(f"mixer {config.mixer} is unknown")
+        case "cgc" | "ple" | "aftb":
+            shape = LayerShape(
+                tasks=tasks,
+                specific=config.specific_experts,
+                shared=config.shared_experts,
+                experts=experts,
+                gate=gate(0),
+                all_forward=config.mixer == "aftb",
+                stream="all" if config.mixer == "aftb" else config.ple_shared_gate,
+                isolate=config.aftb_isolate_stream,
+            )
+            by_expert = config.rep_specific == "expert"
+            return LayeredMixer(shape, width, config.layers, by_expert=by_expert)
+        case "aitm":
+            return AitmMixer(tasks, width, experts)
+        case "esmm":
+            return EsmmMixer(width, Layers(config.tower_units))

@@ -8,6 +8,7 @@ Heads are frozen copies: they hold a task's own parameters and nothing of the ba
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +31,10 @@ class Towers(nn.Module):
         """(N, T) logits of T stacked views, or of one view that every tower reads."""
         logits: Tensor = self.stack(vectors).squeeze(-1)  # (T, N)
         return logits.transpose(0, 1)
+
+    def frozen_copy(self) -> Towers:
+        """The same towers, apart from the model and never trained again."""
+        return copy.deepcopy(self).requires_grad_(requires_grad=False).eval()
 
 
 class TowerHead(nn.Module):
