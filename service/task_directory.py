@@ -1,0 +1,306 @@
+"""A task store in a directory, shared by all processes that can lock a file in it.
+
+current               symlink to the committed state: one readlink tells the generation
+states/G-SHA256.json  states by generation, whole and immutable; the last ones are kept
+changes.jsonl         the changes of all earlier generations, a line each; the state says how
+                      long it is, so what a dying process began to write does not count
+prompts/SHA256        prompt files, read-only
+lock                  held by whoever writes; the kernel frees it when its holder dies
+
+write aside -> fsync -> rename -> fsync the folder -> move the symlink: a process that dies
+anywhere leaves the last committed state, and litter that the next open sweeps up
+  ├--> CorruptStore      a state or prompt whose digest does not fit, or a lost `current`
+  └--> StoreUnavailable  disk full, no permission, lock not free in time
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from service.errors import CorruptStore, PromptMissing, StoreUnavailable
+from service.task_store import Change, DesiredState
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_STATE = re.compile(r"states/(\d{12})-([0-9a-f]{64})\.json")
+_KEPT_STATES = 8
+_SWEEP_EVERY = 256  # generations
+_GRACE_S = 3600.0
+_LOCK_WAIT_S = 10.0
+_TEMPORARY = ".writing"
+
+
+@dataclass(frozen=True, slots=True)
+class _StateFile:
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    format_version: Literal[1]
+    log_bytes: int
+    state: DesiredState
+
+
+_STATE_FILE = TypeAdapter(_StateFile)
+_CHANGES = TypeAdapter(tuple[Change, ...])
+
+
+class TaskDirectory:
+    """A TaskStore. Made by open_task_directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._prompts = root / "prompts"
+        self._states = root / "states"
+        self._log = root / "changes.jsonl"
+        self._seen: tuple[str, _StateFile] | None = None
+
+    def read(self) -> DesiredState:
+        return self._read().state
+
+    def generation(self) -> int:
+        return int(_named(self._link())[0])
+
+    def history(self) -> tuple[Change, ...]:
+        last = self._read()
+        try:
+            log = self._log.read_bytes()[: last.log_bytes] if last.log_bytes else b""
+            logged = [
+                change for line in log.splitlines() for change in _CHANGES.validate_json(line)
+            ]
+        except (OSError, ValidationError) as err:
+            raise CorruptStore("the task store's changes.jsonl is damaged; restore a copy") from err
+        return (*logged, *last.state.changes)
+
+    def prompt(self, sha256: str) -> bytes:
+        try:
+            content = self._prompt_path(sha256).read_bytes()
+        except FileNotFoundError as err:
+            raise PromptMissing(f"the task store holds no prompt {sha256}") from err
+        except OSError as err:
+            raise StoreUnavailable(f"prompt {sha256} cannot be read: {err.strerror}") from err
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise CorruptStore(f"the stored prompt {sha256} is damaged; graft the file again")
+        return content
+
+    def put_prompt(self, content: bytes) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self._prompt_path(sha256)
+        with self._locked():
+            if path.exists() and path.read_bytes() == content:
+                os.utime(path)  # young again: not to be swept before it is named
+            else:
+                _write(path, content)
+        return sha256
+
+    def update(self, change: Callable[[DesiredState], DesiredState]) -> DesiredState:
+        with self._locked():
+            last = self._read()
+            before = last.state
+            wanted = change(replace(before, changes=()))
+            if (wanted.tasks, wanted.retired) == (before.tasks, before.retired):
+                return before
+            for sha256 in wanted.prompts() - before.prompts():
+                if not self._prompt_path(sha256).exists():
+                    raise PromptMissing(f"prompt {sha256} is not stored; put_prompt it first")
+            generation = before.generation + 1
+            changes = tuple(replace(c, generation=generation) for c in wanted.changes)
+            after = replace(wanted, generation=generation, changes=changes)
+            self._commit(_StateFile(1, self._remember(last), after))
+            if generation % _SWEEP_EVERY == 0:
+                self._sweep()
+        return after
+
+    def open(self) -> None:
+        """Makes what is missing in an empty directory, checks the rest, sweeps up."""
+        with _failures():
+            for folder in (self._states, self._prompts):
+                folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            if not os.path.lexists(self._root / "current"):
+                # Generation 0 is committed before all others: later ones mean that it was lost.
+                if any(path.name[:12] > f"{0:012d}" for path in self._state_files()):
+                    raise CorruptStore(
+                        "the task store has states but lost its link `current`; make it point to "
+                        "the last sound file in states/, or restore a copy"
+                    )
+                self._commit(_StateFile(1, 0, DesiredState()))
+            self.read()
+            self._sweep()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _read(self) -> _StateFile:
+        while True:
+            link = self._link()
+            seen = self._seen
+            if seen is not None and seen[0] == link:
+                return seen[1]
+            try:
+                content = (self._root / link).read_bytes()
+            except FileNotFoundError as err:
+                if self._link() != link:
+                    continue  # so many updates meanwhile that this one was dropped
+                raise CorruptStore(f"the task store names {link}, which is gone") from err
+            except OSError as err:
+                raise StoreUnavailable(f"the task store cannot be read: {err.strerror}") from err
+            found = _parse(link, content)
+            self._seen = link, found
+            return found
+
+    def _link(self) -> str:
+        try:
+            return os.readlink(self._root / "current")
+        except OSError as err:
+            raise CorruptStore(
+                f"the task store's link `current` cannot be read ({err.strerror}); make it point "
+                "to the last sound file in states/, or restore a copy"
+            ) from err
+
+    def _prompt_path(self, sha256: str) -> Path:
+        if not _DIGEST.fullmatch(sha256):
+            raise PromptMissing(f"{sha256!r} is no sha256; expected 64 hexadecimal digits")
+        return self._prompts / sha256
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer among all threads and processes. Polls: a hung holder must not hang us."""
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        with _failures(), (self._root / "lock").open("ab") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as err:
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailable(
+                            f"the task store was locked by another process for {_LOCK_WAIT_S:.0f} s"
+                        ) from err
+                    time.sleep(0.002)
+            yield
+
+    def _commit(self, file: _StateFile) -> None:
+        content = _STATE_FILE.dump_json(file)
+        name = f"{file.state.generation:012d}-{hashlib.sha256(content).hexdigest()}.json"
+        _write(self._states / name, content)
+        aside = self._root / f"current{_TEMPORARY}"
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(f"states/{name}")
+        aside.replace(self._root / "current")
+        _sync_folder(self._root)
+        others = [path for path in self._state_files() if path.name != name]
+        earlier = [path for path in others if path.name[:12] < name[:12]]
+        for path in {*others} - {*earlier[1 - _KEPT_STATES :]}:
+            path.unlink()
+
+    def _state_files(self) -> list[Path]:
+        """By generation; one that was never committed may be among them."""
+        return sorted(p for p in self._states.iterdir() if _STATE.fullmatch(f"states/{p.name}"))
+
+    def _remember(self, last: _StateFile) -> int:
+        """Logs the changes of a state that is about to be followed; returns the log's length.
+
+        A log that somebody cut short goes on where it ends: no reason to refuse a rollback.
+        """
+        line = _CHANGES.dump_json(last.state.changes) + b"\n" if last.state.changes else b""
+        with self._log.open("ab") as log:
+            log.truncate(min(_size(log), last.log_bytes))
+            log.write(line)
+            log.flush()
+            os.fsync(log.fileno())
+            return _size(log)
+
+    def _sweep(self) -> None:
+        """Removes what nobody can be writing or naming: the lock is held."""
+        for folder in (self._root, self._states, self._prompts):
+            for path in folder.glob(f"*{_TEMPORARY}"):
+                path.unlink()
+        try:
+            files = [_parse(f"states/{p.name}", p.read_bytes()) for p in self._state_files()]
+        except CorruptStore:
+            return  # an old state is damaged: what it names is unknown, so everything stays
+        named = frozenset[str]().union(*(file.state.prompts() for file in files))
+        for path in self._prompts.iterdir():
+            old = path.stat().st_mtime < time.time() - _GRACE_S
+            if old and path.name not in named and _DIGEST.fullmatch(path.name):
+                path.unlink()
+
+
+def open_task_directory(root: Path) -> TaskDirectory:
+    """Opens the directory, or makes it. Blocks.
+
+    Raises:
+        CorruptStore: its state is damaged; it is never taken for an empty one.
+        StoreUnavailable: it cannot be made, locked or written.
+    """
+    store = TaskDirectory(root)
+    store.open()
+    return store
+
+
+def _named(link: str) -> tuple[str, str]:
+    """Generation and digest in the name of a state file."""
+    match = _STATE.fullmatch(link)
+    if match is None:
+        raise CorruptStore(f"the task store's link `current` points to {link!r}, which is no state")
+    return match[1], match[2]
+
+
+def _parse(link: str, content: bytes) -> _StateFile:
+    generation, digest = _named(link)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CorruptStore(
+            f"the task store's {link} is damaged: its digest does not fit; restore a copy, or make "
+            "`current` point to the last sound file in states/"
+        )
+    try:
+        file = _STATE_FILE.validate_json(content)
+    except ValidationError as err:
+        raise CorruptStore(
+            f"the task store's {link} is of a form unknown here ({err.errors()[0]['msg']}); "
+            "use the program that wrote it"
+        ) from err
+    if file.state.generation != int(generation):
+        raise CorruptStore(f"the task store's {link} holds generation {file.state.generation}")
+    return file
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Durably, as a whole, read-only. The lock is held, so no other uses the name aside."""
+    aside = path.with_name(f"{path.name}{_TEMPORARY}")
+    aside.unlink(missing_ok=True)
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    _sync_folder(path.parent)
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise StoreUnavailable(f"the task store cannot be written: {err.strerror}") from err
