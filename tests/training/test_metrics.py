@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score  # type: ignore[import-untyped]  # no stubs
+from sklearn.metrics import log_loss, roc_auc_score
 
 from training.metrics import (
     Resampling,

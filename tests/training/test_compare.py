@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from tests.training.synthetic import NEW, OLD, Fitted
+from training.compare import Comparison, compare
+
+
+@pytest.fixture(scope="module")
+def found(fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
+    run_dir: Path = tmp_path_factory.mktemp("compare")
+    comparisons = compare(
+        fitted.result.checkpoint,
+        fitted.config,
+        fitted.prepared,
+        fitted.new_task,
+        run_dir=run_dir,
+    )
+    return {comparison.way: comparison for comparison in comparisons}
+
+
+def test_every_way_is_run_and_learns(fitted: Fitted, found: dict[str, Comparison]) -> None:
+    prompts = [f"prompt ({fusion})" for fusion in ("attention", "uniform", "similarity")]
+    assert list(found) == ["joint", "single", "head", *prompts]
+    for way, comparison in found.items():
+        assert comparison.metrics.auc is not None
+        assert comparison.metrics.auc > fitted.world.bayes[NEW] - 0.12, way
+        assert comparison.metrics.auc_interval is not None
+
+
+def test_frozen_ways_leave_the_old_tasks_exactly_alone(found: dict[str, Comparison]) -> None:
+    for way, comparison in found.items():
+        if way not in ("joint", "single"):
+            assert comparison.old_tasks == dict.fromkeys(OLD, 0.0), way
+
+
+def test_a_joint_run_moves_the_old_tasks(found: dict[str, Comparison]) -> None:
+    assert all(change != 0.0 for change in found["joint"].old_tasks.values())
+    assert set(found["joint"].old_tasks) == set(OLD)
+    assert found["single"].old_tasks == {}
+
+
+def test_differences_are_taken_against_the_joint_run(found: dict[str, Comparison]) -> None:
+    joint = found.pop("joint")
+    assert joint.against_joint is None
+    for comparison in found.values():
+        assert comparison.against_joint is not None
+        low, high = comparison.against_joint
+        assert joint.metrics.auc is not None
+        assert comparison.metrics.auc is not None
+        assert low - 0.01 < comparison.metrics.auc - joint.metrics.auc < high + 0.01
+    found["joint"] = joint
+
+
+def test_a_prompt_trains_fewer_parameters_than_a_joint_run(found: dict[str, Comparison]) -> None:
+    assert found["head"].parameters < found["prompt (attention)"].parameters
+    assert found["prompt (attention)"].parameters < 0.5 * found["joint"].parameters

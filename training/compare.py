@@ -1,0 +1,186 @@
+"""A new task learned in every way at hand, side by side.
+
+    Checkpoint, TrainConfig, Prepared, task --compare--> one Comparison per way
+
+joint: a model of the same kind with the new task, from the start. single: a model of the new task
+alone. head: the frozen backbone with a new tower on what all tasks share (Shared-Bottom*). prompt:
+the prompt with each of its fusions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from training.checkpoint import Checkpoint
+from training.config import ModelConfig, TaskConfig, TrainConfig
+from training.dataset import Prepared
+from training.evaluate import measure_tasks, predict
+from training.fit import fit
+from training.frozen import Examples, frozen_examples
+from training.head import Head, SharedTower, fit_head
+from training.metrics import Resampling, TaskMetrics, auc_difference_interval, measure
+from training.progress import SILENT, Progress
+from training.prompt import PromptHead
+
+FUSIONS = ("attention", "uniform", "similarity")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One way of learning the new task, measured on the test rows.
+
+    Attributes:
+        way: "joint", "single", "head", or "prompt (fusion)".
+        parameters: trained ones.
+        seconds: of training, the pass that fills a prompt's cache included.
+        against_joint: interval of AUC - AUC of joint on the same draws; None for joint itself.
+        old_tasks: change of each old task's test AUC; exactly 0.0 where the backbone is frozen,
+            empty where no old task is served.
+    """
+
+    way: str
+    metrics: TaskMetrics
+    parameters: int
+    seconds: float
+    against_joint: tuple[float, float] | None
+    old_tasks: dict[str, float | None]
+
+
+def compare(
+    checkpoint: Checkpoint,
+    config: TrainConfig,
+    prepared: Prepared,
+    task: TaskConfig,
+    *,
+    run_dir: Path,
+    progress: Progress = SILENT,
+) -> list[Comparison]:
+    """Learn the task in every way; joint and single leave their runs under run_dir.
+
+    config says how to train (its fit, model and tune sections); raises what fit and tune raise.
+    """
+    bench = _Bench(checkpoint, config, prepared, task, run_dir)
+    joint = bench.joint(progress)
+    found = [joint, bench.single(progress), *bench.frozen(progress)]
+    return [bench.judge(way, joint) for way in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    name: str
+    logits: Tensor  # (n,), on the labelled test rows
+    parameters: int
+    seconds: float
+    old_logits: Tensor | None  # (R, T), of the old tasks on all test rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    checkpoint: Checkpoint
+    config: TrainConfig
+    prepared: Prepared
+    task: TaskConfig
+    run_dir: Path
+
+    @property
+    def old(self) -> tuple[str, ...]:
+        return self.checkpoint.card.tasks
+
+    @property
+    def rows(self) -> Tensor:
+        test = self.prepared.test
+        known: Tensor = test.mask[:, test.tasks.index(self.task.name)]
+        return known.nonzero().squeeze(1)
+
+    def joint(self, progress: Progress) -> _Way:
+        settings = {task.name: task for task in self.config.tasks}
+        tasks = (*(settings[name] for name in self.old), self._learned)
+        return self._fitted("joint", self.config.model, tasks, progress)
+
+    def single(self, progress: Progress) -> _Way:
+        model = self.config.model.model_copy(update={"bottom": "shared", "mixer": "shared_bottom"})
+        return self._fitted("single", model, (self._learned,), progress)
+
+    def frozen(self, progress: Progress) -> list[_Way]:
+        """Heads on the frozen backbone, all on one cache, whose time counts for each of them."""
+        model, started = self.checkpoint.model, perf_counter()
+        examples = frozen_examples(self.checkpoint, self.prepared, self.task.name)
+        cached = perf_counter() - started
+        ways = [self._headed("head", examples, self._tower, cached, progress)]
+        for fusion in FUSIONS:
+            tune = self.config.tune.model_copy(update={"fusion": fusion})
+            make = partial(PromptHead, tune, model.prompt_shape(), model.mixer.keys)
+            ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
+        return ways
+
+    @property
+    def _learned(self) -> TaskConfig:
+        return self.task.model_copy(update={"new": False})
+
+    def _tower(self) -> SharedTower:
+        units = self.checkpoint.card.config.model.tower_units
+        return SharedTower(self.checkpoint.model.mixer.width, units)
+
+    def _fitted(
+        self, name: str, model: ModelConfig, tasks: tuple[TaskConfig, ...], progress: Progress
+    ) -> _Way:
+        stop = self.config.fit.model_copy(update={"early_stop": "sum"})
+        config = self.config.model_copy(update={"model": model, "tasks": tasks, "fit": stop})
+        result = fit(config, self.prepared, run_dir=self.run_dir / name, progress=progress)
+        learned = result.checkpoint
+        logits = predict(learned.model, self.prepared.test, learned.card.tasks).logits
+        old = logits[:, :-1] if len(tasks) > 1 else None
+        return _Way(name, logits[self.rows, -1], learned.card.parameters, result.seconds, old)
+
+    def _headed(
+        self,
+        name: str,
+        examples: Mapping[str, Examples],
+        make: Callable[[], Head],
+        cached: float,
+        progress: Progress,
+    ) -> _Way:
+        started = perf_counter()
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.config.tune.seed)
+            head = make()
+            fit_head(head, examples, self.task.name, self.config.tune, progress)
+        seconds = cached + perf_counter() - started
+        parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
+        old = predict(self.checkpoint.model, self.prepared.test, self.old).logits
+        return _Way(name, examples["test"].logits(head), parameters, seconds, old)
+
+    def judge(self, way: _Way, joint: _Way) -> Comparison:
+        test, rows = self.prepared.test, self.rows
+        column = test.tasks.index(self.task.name)
+        labels, users = test.labels[rows, column].numpy(), test.users[rows].numpy()
+        scores = way.logits.double().sigmoid().numpy()
+        against = None
+        if way is not joint:
+            pair = (way.logits.numpy(), joint.logits.numpy())
+            against = auc_difference_interval(labels, pair, users, Resampling())
+        return Comparison(
+            way=way.name,
+            metrics=measure(labels, scores, users=users, resampling=Resampling()),
+            parameters=way.parameters,
+            seconds=way.seconds,
+            against_joint=against,
+            old_tasks={} if way.old_logits is None else self._moved(way.old_logits),
+        )
+
+    def _moved(self, logits: Tensor) -> dict[str, float | None]:
+        """Change of each old task's AUC from the backbone's, which its checkpoint holds."""
+        now = measure_tasks(logits, self.prepared.test, self.old)
+        before = self.checkpoint.card.metrics["test"]
+        return {task: _difference(now[task].auc, before[task].auc) for task in self.old}
+
+
+def _difference(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else now - before

@@ -1,0 +1,122 @@
+"""A new task's rows as the frozen backbone sees them, computed once.
+
+    model, Dataset --RepresentationCache.of--> h, shared, specific of all rows
+    Checkpoint, Prepared, task --frozen_examples--> Examples per split
+
+Nothing upstream of a prompt moves while it is tuned, so its epochs read from here. Large caches
+live in an unlinked file, which the page cache holds as far as memory allows.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.checkpoint import Checkpoint
+from training.dataset import Dataset, Prepared
+from training.evaluate import EVAL_BATCH, by_request, chunks
+from training.metrics import Resampling, TaskMetrics, measure
+from training.model import MultiTaskModel
+from training.representation import Representation
+from training.split import Split
+
+_MEMORY_BYTES = 2**30  # above this, per tensor, a file
+
+
+@dataclass(frozen=True, slots=True)
+class RepresentationCache:
+    """R rows in the order of their data set; the user part of h once per request (Uc rows)."""
+
+    user: Tensor  # (Uc, Du)
+    item: Tensor  # (R, Di)
+    row_user: Tensor  # (R,) int64, row of `user`
+    shared: Tensor  # (R, m)
+    specific: Tensor  # (R, T, m)
+    keys: Tensor | None  # (T, m)
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: MultiTaskModel, dataset: Dataset) -> RepresentationCache:
+        """Run the backbone, which must be in eval mode, over all rows by chunks."""
+        rows = len(dataset)
+        users: list[Tensor] = []
+        parts: tuple[Tensor, ...] = ()
+        row_user = torch.zeros(rows, dtype=torch.int64)
+        known, keys = 0, None
+        for chunk in by_request(dataset, EVAL_BATCH):
+            rep = model.represent(dataset.batch(chunk, ()).inputs)
+            found = (rep.h.item, rep.shared, rep.specific)
+            parts = parts or tuple(_room((rows, *part.shape[1:])) for part in found)
+            for room, part in zip(parts, found, strict=True):
+                if part.numel():  # h may have no item part
+                    room[chunk] = part
+            if rep.h.user.shape[-1]:
+                row_user[chunk] = rep.h.row_user.long() + known
+                known += len(rep.h.user)
+            users.append(rep.h.user)
+            keys = rep.keys
+        item, shared, specific = parts
+        return cls(torch.cat(users), item, row_user, shared, specific, keys)
+
+    def rows(self, rows: Tensor) -> Representation:
+        """The representation of some rows (N,), request-major like a fresh one."""
+        item, shared, specific = self.item[rows], self.shared[rows], self.specific[rows]
+        if not self.user.shape[-1]:
+            h = Split.rows(item)
+        else:
+            users, row_user = torch.unique(self.row_user[rows], return_inverse=True)
+            h = Split(self.user[users], item, row_user)
+        return Representation(h=h, shared=shared, specific=specific, keys=self.keys)
+
+
+def _room(shape: tuple[int, ...]) -> Tensor:
+    """An uninitialised float32 tensor: in memory, or in a file of its own if it is large."""
+    size = math.prod(shape)
+    if size * 4 <= _MEMORY_BYTES:
+        return torch.empty(shape)
+    with tempfile.TemporaryDirectory() as folder:  # unlinked at once; the mapping keeps the bytes
+        path = Path(folder) / "rows"
+        return torch.from_file(str(path), shared=True, size=size).view(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """One split of the new task as the backbone sees it; rows are those that have a label."""
+
+    cache: RepresentationCache
+    rows: Tensor  # (n,) row numbers of the split
+    labels: Tensor  # (R,) float32
+    users: Tensor  # (R,)
+
+    @torch.no_grad()
+    def logits(self, head: nn.Module) -> Tensor:
+        """(n,), in the order of rows."""
+        return torch.cat([head(self.cache.rows(rows)) for rows in chunks(self.rows, EVAL_BATCH)])
+
+    def measure(self, head: nn.Module) -> TaskMetrics:
+        """All figures of the task, with an interval."""
+        return measure(
+            self.labels[self.rows].numpy(),
+            self.logits(head).double().sigmoid().numpy(),
+            users=self.users[self.rows].numpy(),
+            resampling=Resampling(),
+        )
+
+
+def frozen_examples(checkpoint: Checkpoint, prepared: Prepared, task: str) -> dict[str, Examples]:
+    """The three splits of a new task, each run through the frozen backbone once."""
+    model = checkpoint.model.requires_grad_(requires_grad=False).eval()
+    splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
+    examples = {}
+    for name, dataset in splits.items():
+        column = dataset.tasks.index(task)
+        rows, labels = dataset.mask[:, column].nonzero().squeeze(1), dataset.labels[:, column]
+        examples[name] = Examples(
+            RepresentationCache.of(model, dataset), rows, labels, dataset.users
+        )
+    return examples

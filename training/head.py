@@ -1,0 +1,112 @@
+"""Learning a head on a frozen backbone: a prompt, or the plain tower it is compared with.
+
+    Examples of train and valid --fit_head--> the head with its best weights, EpochRecords
+
+A loss that is not finite is a TrainingError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from training.config import TuneConfig
+from training.errors import TrainingError
+from training.evaluate import chunks
+from training.frozen import Examples
+from training.metrics import auc
+from training.mlp import Layers, StackedMLP
+from training.progress import SILENT, EpochRecord, Progress
+from training.prompt import PromptHead
+from training.representation import Representation
+from training.split import Split
+
+
+class SharedTower(nn.Module):
+    """A tower on what all tasks share: Shared-Bottom*, the least a new task can be."""
+
+    def __init__(self, width: int, units: Sequence[int]) -> None:
+        super().__init__()
+        self.tower = StackedMLP(1, width, Layers(units, out=1))
+
+    def forward(self, representation: Representation) -> Tensor:
+        """Logits (N,)."""
+        logits: Tensor = self.tower(Split.rows(representation.shared))  # (1, N, 1)
+        return logits[0].squeeze(-1)
+
+
+Head = PromptHead | SharedTower
+
+
+def fit_head(
+    head: Head,
+    examples: Mapping[str, Examples],
+    task: str,
+    config: TuneConfig,
+    progress: Progress = SILENT,
+) -> list[EpochRecord]:
+    """Adam over whatever of the head requires a gradient; its best weights stay in it."""
+    train, valid = examples["train"], examples["valid"]
+    trained = [p for p in head.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+    generator = Generator().manual_seed(config.seed)
+    progress.stage(f"tune {task}", config.epochs * -(-len(train.rows) // config.batch_size))
+    history: list[EpochRecord] = []
+    best, best_epoch, best_score = head.state_dict(), 0, -1.0
+    for epoch in range(1, config.epochs + 1):
+        started = perf_counter()
+        order = train.rows[torch.randperm(len(train.rows), generator=generator)]
+        batches = chunks(order, config.batch_size)
+        loss = _head_epoch(head, optimizer, train, batches, config, progress)
+        rate = len(order) / (perf_counter() - started)
+        score = auc(valid.labels[valid.rows].numpy(), valid.logits(head).numpy()) or 0.0
+        is_best = score > best_score
+        if is_best:
+            best = {name: t.clone() for name, t in head.state_dict().items()}
+            best_epoch, best_score = epoch, score
+        seconds = perf_counter() - started
+        record = EpochRecord(epoch, seconds, rate, loss, {task: score}, score, is_best)
+        history.append(record)
+        progress.epoch(record)
+        if epoch - best_epoch >= config.patience:
+            break
+    head.load_state_dict(best)
+    head.eval()
+    return history
+
+
+def _head_epoch(
+    head: Head,
+    optimizer: Optimizer,
+    train: Examples,
+    batches: Sequence[Tensor],
+    config: TuneConfig,
+    progress: Progress,
+) -> dict[str, float]:
+    """One pass over the cached training rows; the mean losses by part."""
+    head.train()
+    sums = {"task": 0.0, "l2": 0.0}
+    for rows in batches:
+        logits = head(train.cache.rows(rows))
+        loss = functional.binary_cross_entropy_with_logits(logits, train.labels[rows])
+        l2 = config.l2_network * _half_square(head.tower)
+        optimizer.zero_grad(set_to_none=True)
+        (loss + l2).backward()  # type: ignore[no-untyped-call]  # torch's
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(f"the loss is {loss.item()} while tuning; lower tune.learning_rate")
+        optimizer.step()
+        progress.step(loss.item())
+        sums["task"] += loss.item() * len(rows)
+        sums["l2"] += l2.item() * len(rows)
+    head.eval()
+    losses = {name: value / len(train.rows) for name, value in sums.items()}
+    return {**losses, "total": sum(losses.values())}
+
+
+def _half_square(tower: StackedMLP) -> Tensor:
+    return 0.5 * torch.stack([weight.square().sum() for weight in tower.weights]).sum()
