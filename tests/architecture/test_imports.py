@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = ("contract", "service", "training", "export", "client", "taskgraft")
+OURS = ("contract", "service", "training", "export", "client", "commands", "taskgraft")
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for folder in OURS[:-1]

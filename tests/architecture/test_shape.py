@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("contract", "training", "export", "service", "client")
+FOLDERS = ("contract", "training", "export", "service", "client", "commands")
 FILES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py"))]
 FILES.append(ROOT / "taskgraft.py")
 MAX_FILE_LINES = 350

@@ -1,0 +1,1 @@
+"""`taskgraft demo`: the whole road on MovieLens-100K, step by step."""

@@ -1,0 +1,147 @@
+"""What a command shows: progress on stderr, then a table or one JSON document on stdout.
+
+training --Progress protocol--> Watcher: a bar and a line per epoch
+document, tables --Screen.show--> stdout
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from training.progress import EpochRecord
+
+_SMALL = 10
+
+
+class Screen:
+    """One command's output. With as_json nothing but one JSON document reaches stdout."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    def note(self, sentence: str) -> None:
+        """Something worth knowing that is no result."""
+        self.err.print(Text(sentence))
+
+    def show(self, document: object, *tables: Table) -> None:
+        """The result, in the form that was asked for."""
+        if self._as_json:
+            text = json.dumps(document, default=_plain, ensure_ascii=False, indent=1)
+            self.out.file.write(text + "\n")
+            return
+        for made in tables:
+            self.out.print(made)
+
+    @contextmanager
+    def watching(self) -> Iterator[Watcher]:
+        """Draws what training tells, until the block ends."""
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.err,
+            transient=True,
+        )
+        with bars:
+            yield Watcher(bars)
+
+
+class Watcher:
+    """Draws one stage at a time; fits training/progress.py's Progress."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._stage = None if not bars.task_ids else bars.task_ids[-1]
+
+    def stage(self, name: str, steps: int) -> None:
+        if self._stage is not None:
+            self._bars.remove_task(self._stage)
+        self._stage = self._bars.add_task(name, total=steps, loss="")
+
+    def step(self, loss: float) -> None:
+        if self._stage is not None:
+            self._bars.update(self._stage, advance=1, loss=f"loss {loss:.4f}")
+
+    def epoch(self, record: EpochRecord) -> None:
+        shown = ", ".join(f"{task} {figure(value)}" for task, value in record.auc.items())
+        mark = "  best so far" if record.best else ""
+        self._bars.console.print(
+            Text(
+                f"  epoch {record.epoch:>2}  {record.seconds:5.1f} s  "
+                f"{record.rows_per_s:>9,.0f} rows/s  validation AUC {shown}{mark}",
+                style="dim",
+            )
+        )
+
+    def warn(self, message: str) -> None:
+        self._bars.console.print(Text(f"  note: {message}", style="yellow"))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A plain table; numbers stand to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for at, column in enumerate(columns):
+        right = bool(rows) and all(_numeric(row[at]) for row in rows)
+        made.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell if isinstance(cell, str) else figure(cell)) for cell in row))
+    return made
+
+
+def pairs(title: str, values: Mapping[str, object]) -> Table:
+    """Names and values, one below the other."""
+    return table(title, ("what", "value"), list(values.items()))
+
+
+def figure(value: object) -> str:
+    """A value as people read it: 12,345 · 0.8123 · -."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < _SMALL else f"{value:,.1f}"
+    return str(value)
+
+
+def _numeric(cell: object) -> bool:
+    if isinstance(cell, str):
+        return cell[:1].isdigit() or cell[:2].strip("-+.").isdigit()
+    return cell is None or isinstance(cell, (int, float))
+
+
+def _plain(value: object) -> object:
+    """For json: dataclasses as objects, paths as text, pydantic models as they dump themselves."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return value.as_posix()
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")

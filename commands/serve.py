@@ -1,0 +1,34 @@
+"""`taskgraft serve`: the service, and the variables it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+from rich.text import Text
+
+from service.server import run
+from service.settings import PREFIX, Settings, read_settings
+
+
+def serve(bundle: Path, given: dict[str, object]) -> None:
+    """Serve until SIGTERM or Ctrl-C; what is given here goes before the environment."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    run(read_settings(bundle=bundle, **chosen))
+
+
+def variables() -> Text:
+    """Every TASKGRAFT_* variable with its meaning and its default."""
+    lines = [Text("Environment variables", style="bold")]
+    for name, field in Settings.model_fields.items():
+        lines.append(Text(f"  {PREFIX}{name.upper()}", style="cyan") + Text(_default(field)))
+        lines.append(Text(f"      {field.description}"))
+    return Text("\n").join(lines)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "  (required; or the argument)"
+    default = field.get_default()
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f" = {shown}" if shown not in (None, "") else ""

@@ -1,0 +1,344 @@
+"""The one command, `taskgraft`: a form per verb, which imports its package when it is called.
+
+    argv --form--> commands/<noun>.py --> a table, or one JSON document with --json
+            └--> one sentence on stderr and an exit code: 1 failed, 2 misused, 130 Ctrl-C
+
+So `taskgraft serve` works where torch is not installed, and `taskgraft train` without a service.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from commands.failures import explain
+from commands.screen import Screen
+
+if TYPE_CHECKING:
+    from client import Client
+
+
+def _group(about: str) -> typer.Typer:
+    return typer.Typer(help=about, add_completion=False, pretty_exceptions_enable=False)
+
+
+app = _group("Graft a new task onto a live recommender: no retraining, no restart.")
+data = _group("Fetch public data and describe a log.")
+tasks = _group("The live tasks of a running service.")
+features = _group("The feature store that a service reads.")
+tokens = _group("Who may use the admin port.")
+for name, group in (("data", data), ("tasks", tasks), ("features", features), ("tokens", tokens)):
+    app.add_typer(group, name=name)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead.")]
+DataDir = Annotated[Path, typer.Option("--data", help="Folder that the data paths start from.")]
+Config = Annotated[str, typer.Argument(help="A TOML file, or a recipe's name: movielens.")]
+CheckpointDir = Annotated[Path, typer.Argument(help="A backbone that train wrote.")]
+Url = Annotated[str, typer.Option(help="The service's public port.")]
+AdminUrl = Annotated[str, typer.Option(help="The service's admin port.")]
+AdminToken = Annotated[
+    str | None, typer.Option(envvar="TASKGRAFT_TOKEN", help="Bearer token of the admin port.")
+]
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
+DATA, URL, ADMIN_URL = Path("data"), "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+
+
+@data.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="movielens, census, kuairand or taobao.")],
+    *,
+    data: DataDir = DATA,
+    json: Json = False,
+) -> None:
+    """Fetch a public data set, check its digest, convert it to Parquet."""
+    from commands import data as command
+
+    command.get(Screen(as_json=json), name, data)
+
+
+@data.command("describe")
+def data_describe(config: Config, *, data: DataDir = DATA, json: Json = False) -> None:
+    """Say what a configuration finds in its log: rows, splits, tasks, histories."""
+    from commands import data as command
+
+    command.describe(Screen(as_json=json), config, data)
+
+
+@app.command()
+def train(
+    config: Config,
+    *,
+    data: DataDir = DATA,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME if unset.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the configuration's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a backbone on a log."""
+    from commands import train as command
+
+    command.train(Screen(as_json=json), config, data, (out, seed), resume=resume)
+
+
+@app.command()
+def evaluate(
+    checkpoint: CheckpointDir,
+    *,
+    prompt: Annotated[Path | None, typer.Option(help="A prompt that tune wrote.")] = None,
+    split: Annotated[str, typer.Option(help="valid or test.")] = "test",
+    data: DataDir = DATA,
+    json: Json = False,
+) -> None:
+    """Measure a backbone, or a prompt on it."""
+    from commands import train as command
+
+    command.evaluate(Screen(as_json=json), checkpoint, data, split, prompt)
+
+
+@app.command()
+def tune(
+    checkpoint: CheckpointDir,
+    *,
+    task: Annotated[str | None, typer.Option(help="The new task; the only one if unset.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Where the task stands; the backbone's own if unset.")
+    ] = None,
+    data: DataDir = DATA,
+    out: Annotated[Path | None, typer.Option(help="The prompt's folder.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Learn it in every other way too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Tune a prompt for a new task on a frozen backbone."""
+    from commands import train as command
+
+    screen = Screen(as_json=json)
+    command.tune(screen, checkpoint, (config, task), (data, out), compare=compare)
+
+
+@app.command()
+def export(
+    checkpoint: CheckpointDir,
+    bundle: Annotated[Path, typer.Argument(help="The bundle: written, or read with --prompt.")],
+    *,
+    prompt: Annotated[
+        Path | None, typer.Option(help="Export this tuned prompt for the bundle instead.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The prompt file.")] = None,
+    data: DataDir = DATA,
+    json: Json = False,
+) -> None:
+    """Export a backbone to a bundle of ONNX graphs, or a tuned prompt to its file."""
+    from commands import export as command
+
+    if prompt is None:
+        command.export(Screen(as_json=json), checkpoint, bundle, data)
+    else:
+        command.prompt(Screen(as_json=json), checkpoint, bundle, prompt, (data, out))
+
+
+def _serve_help(context: typer.Context, wanted: bool) -> None:  # noqa: FBT001  # Typer calls it
+    if not wanted:
+        return
+    typer.echo(context.get_help())
+    from commands import serve as command
+
+    Console(highlight=False).print(command.variables())
+    raise typer.Exit
+
+
+@app.command(context_settings={"help_option_names": []})
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="The exported bundle.")],
+    *,
+    host: Annotated[str | None, typer.Option(help="TASKGRAFT_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="TASKGRAFT_PORT.")] = None,
+    admin_port: Annotated[int | None, typer.Option(help="TASKGRAFT_ADMIN_PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(help="TASKGRAFT_WORKERS.")] = None,
+    helped: Annotated[
+        bool,
+        typer.Option(
+            "--help", is_eager=True, callback=_serve_help, help="This, and all variables."
+        ),
+    ] = False,
+) -> None:
+    """Serve a bundle. What no option names is set by TASKGRAFT_* variables."""
+    from commands import serve as command
+
+    given: dict[str, object] = {"host": host, "port": port, "workers": workers}
+    given["admin_port"] = admin_port
+    command.serve(bundle, given)
+
+
+@app.command()
+def score(
+    user: Annotated[str, typer.Argument(help="User id.")],
+    items: Annotated[list[str], typer.Argument(help="Item ids: the candidates.")],
+    *,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Score this task only; repeatable.")
+    ] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="Rank by a weighted sum: TASK=NUMBER; repeatable.")
+    ] = None,
+    url: Url = URL,
+    json: Json = False,
+) -> None:
+    """Score one user's candidates."""
+    from commands import score as command
+
+    with _client(url) as client:
+        command.score(Screen(as_json=json), client, (user, items), (task, weight))
+
+
+@tasks.command("list")
+def tasks_list(*, url: Url = URL, json: Json = False) -> None:
+    """All live tasks with their versions."""
+    from commands import tasks as command
+
+    with _client(url) as client:
+        command.show_all(Screen(as_json=json), client)
+
+
+@tasks.command("graft")
+def tasks_graft(
+    task: TaskArgument,
+    file: Annotated[Path, typer.Argument(help="The prompt file.")],
+    *,
+    dormant: Annotated[bool, typer.Option("--dormant", help="Do not activate it yet.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Wait for one worker only.")] = False,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """Graft a task, or a new version of it, onto every worker."""
+    from commands import tasks as command
+
+    with _client(admin_url, token) as client:
+        command.graft(Screen(as_json=json), client, (task, file), activate=not dormant, local=local)
+
+
+@tasks.command("rollback")
+def tasks_rollback(
+    task: TaskArgument,
+    *,
+    version: Annotated[int | None, typer.Option(help="The one before if unset.")] = None,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """Go back to an earlier version of a task."""
+    from commands import tasks as command
+
+    with _client(admin_url, token) as client:
+        command.rollback(Screen(as_json=json), client, task, version)
+
+
+@tasks.command("remove")
+def tasks_remove(
+    task: TaskArgument,
+    *,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """Remove a grafted task."""
+    from commands import tasks as command
+
+    with _client(admin_url, token) as client:
+        command.remove(Screen(as_json=json), client, task)
+
+
+@tasks.command("history")
+def tasks_history(
+    task: TaskArgument,
+    *,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """What happened to a task, and by whom."""
+    from commands import tasks as command
+
+    with _client(admin_url, token) as client:
+        command.history(Screen(as_json=json), client, task)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A bundle or a prompt file.")], *, json: Json = False
+) -> None:
+    """Check every byte of a bundle or a prompt file, and say what it holds."""
+    from commands import inspect as command
+
+    command.inspect(Screen(as_json=json), path)
+
+
+@features.command("load")
+def features_load(
+    config: Config,
+    *,
+    store: Annotated[str, typer.Option(help="As TASKGRAFT_FEATURE_STORE.")],
+    data: DataDir = DATA,
+    json: Json = False,
+) -> None:
+    """Fill a feature store with a log's profiles and histories, as of its end."""
+    from commands import features as command
+
+    command.load(Screen(as_json=json), config, data, store)
+
+
+@tokens.command("new")
+def tokens_new(
+    name: Annotated[str, typer.Argument(help="Who the token is for.")],
+    *,
+    scope: Annotated[list[str], typer.Option(help="read or graft; repeatable.")],
+    days: Annotated[int | None, typer.Option(help="Until it expires; never if unset.")] = None,
+    json: Json = False,
+) -> None:
+    """Make an admin token."""
+    from commands import tokens as command
+
+    command.new(Screen(as_json=json), name, scope, days)
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End instead of serving on.")] = False,
+) -> None:
+    """The whole road on MovieLens-100K: train, export, serve, graft."""
+    from commands.demo import story
+
+    story.tell(Screen(), once=once)
+
+
+def _client(url: str, token: str | None = None) -> Client:
+    from client import Client
+
+    return Client(url, admin_url=url, token=token)
+
+
+def main() -> None:
+    """Run the command; a foreseeable failure ends in one sentence, never in a traceback."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="taskgraft", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as err:
+        failure = explain(err)
+        if failure is None:
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            Text(f"error: {failure.sentence}")
+        )
+        sys.exit(failure.code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
