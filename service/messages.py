@@ -20,6 +20,7 @@ Degraded = Literal["none", "near_cache", "stale", "client_history", "no_history"
 
 INT64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 ID_LENGTH = 256  # characters
+MAX_HISTORY = 4096  # the longest any schema reads
 RequestedTask = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -27,12 +28,13 @@ class Rank(Struct, frozen=True, forbid_unknown_fields=True):
     """Order the items by the weighted sum of their scores."""
 
     weights: Annotated[
-        dict[RequestedTask, float],
+        dict[RequestedTask, Annotated[float, Meta(ge=-1e9, le=1e9)]],
         Meta(min_length=1, description="Task to weight; every task named here must be scored."),
     ]
-    top_k: Annotated[int, Meta(ge=1, description="How many to return; all without it.")] | None = (
-        None
-    )
+    top_k: (
+        Annotated[int, Meta(ge=1, le=100_000, description="How many to return; all without it.")]
+        | None
+    ) = None
 
 
 class ScoreRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,3 +69,39 @@ class EventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Events to append to the behaviour sequences; a repeated one changes nothing."""
 
     events: list[WireEvent]
+
+
+class ScoredTask(Struct, frozen=True):
+    """The version that scored; 0 for a head of the bundle."""
+
+    version: int
+
+
+class RankedItem(Struct, frozen=True):
+    """One place of the ranking; index is the item's place in item_ids."""
+
+    item_id: Id
+    score: float
+    index: int
+
+
+class ScoreAnswer(Struct, frozen=True):
+    """One probability per item and task, in the order of item_ids.
+
+    Documents what api/score.py writes from a ScoreResult.
+    """
+
+    request_id: str
+    model: str
+    generation: Annotated[int, Meta(description="Of the tasks; it rises with every change.")]
+    scores: dict[str, list[float]]
+    tasks: dict[str, ScoredTask]
+    degraded: Annotated[Degraded, Meta(description="Where the histories came from.")]
+    ranking: Annotated[list[RankedItem], Meta(description="Best first; when asked for.")] = []
+
+
+class EventsAnswer(Struct, frozen=True):
+    """How many events are stored now."""
+
+    request_id: str
+    accepted: int

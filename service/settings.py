@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         repr=False,
         description="Directory of the wanted tasks and their prompt files.",
     )
+    item_overrides: bool = Field(
+        default=False,
+        description="Let the feature store override items' fields; costs a key per candidate.",
+    )
     history_cap: int | None = Field(
         default=None,
         ge=1,

@@ -1,0 +1,174 @@
+"""The admin port's routes: graft, roll back, remove, and look at what was done.
+
+prompt file --PUT--> TaskRegistry.graft --> ChangeView, 201 for a new task, 200 for a new version
+                         └--> PromptMisfit, TaskRejected, TaskConflict: nothing changed anywhere
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.api.body import check_encoding, check_json, read_body
+from service.api.boundary import HEADERS
+from service.api.guard import MayGraft, MayRead
+from service.api.ports import Tasks
+from service.api.tasks import all_tasks, is_task_name, known_name
+from service.api.views import (
+    AuditView,
+    ChangeView,
+    HistoryView,
+    TasksView,
+    TaskView,
+    WorkersView,
+    WorkerView,
+    refusals,
+)
+from service.errors import InvalidField, Malformed, UnsupportedMedia
+from service.settings import Settings
+
+_PROMPT_TYPE = "application/octet-stream"
+_MAX_ROLLBACK_BYTES = 4096
+_PROMPT_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "The prompt file.",
+    "content": {_PROMPT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+}
+_ROLLBACK_BODY: dict[str, Any] = {
+    "required": False,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Rollback"}}},
+}
+Name = Annotated[str, Path(description="The task's name.")]
+
+
+class GraftOptions(BaseModel):
+    """How to graft."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: Literal["all", "local"] = Field(
+        default="all", description="Answer once all workers serve it, or this one."
+    )
+    activate: bool = Field(default=True, description="Score with it at once.")
+
+
+class Rollback(BaseModel):
+    """Which version to go back to; the one before the active one without it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: int | None = Field(default=None, ge=1, lt=2**31)
+
+
+def reading_router(tasks: Tasks) -> APIRouter:
+    """Routes of scope read."""
+    router = APIRouter(tags=["tasks"])
+
+    @router.get("/v1/tasks", summary="All live tasks")
+    async def list_tasks(_: MayRead) -> TasksView:
+        return all_tasks(tasks)
+
+    @router.get("/v1/tasks/{name}", summary="One task", responses=refusals(404))
+    async def show_task(name: Name, _: MayRead) -> TaskView:
+        return TaskView.model_validate(tasks.task(known_name(name)))
+
+    @router.get(
+        "/v1/tasks/{name}/history", summary="What happened to a task", responses=refusals(404)
+    )
+    async def show_history(name: Name, _: MayRead) -> HistoryView:
+        return HistoryView(name=name, history=tasks.history(known_name(name)))
+
+    @router.get("/v1/workers", summary="The generation each worker has reached")
+    async def show_workers(_: MayRead) -> WorkersView:
+        found = [WorkerView.model_validate(worker) for worker in tasks.workers()]
+        return WorkersView(generation=tasks.snapshot.generation, workers=found)
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def show_document(request: Request, _: MayRead) -> Response:
+        return JSONResponse(request.app.openapi())
+
+    @router.get("/v1/audit", summary="What was done here, and by whom")
+    async def show_audit(_: MayRead) -> AuditView:
+        return AuditView(audit=tasks.audit())
+
+    return router
+
+
+def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
+    """Routes of scope graft."""
+    router = APIRouter(tags=["grafting"])
+
+    @router.put(
+        "/v1/tasks/{name}",
+        summary="Graft a task, or a new version of it",
+        responses={
+            201: {"model": ChangeView, "description": "A new task."},
+            **refusals(400, 408, 409, 413, 415, 422, 503),
+        },
+        openapi_extra={"requestBody": _PROMPT_BODY},
+    )
+    async def graft(
+        name: Name,
+        request: Request,
+        response: Response,
+        token: MayGraft,
+        options: Annotated[GraftOptions, Query()],
+    ) -> ChangeView:
+        if not is_task_name(name):
+            raise InvalidField("name", "expected [a-z0-9][a-z0-9_-]{0,63}")
+        body = await _prompt(request, settings)
+        report = await tasks.graft(name, body, activate=options.activate, actor=token.name)
+        response.status_code = 201 if report.created else 200
+        return ChangeView.model_validate(report)
+
+    @router.post(
+        "/v1/tasks/{name}/rollback",
+        summary="Go back to an earlier version",
+        responses=refusals(400, 404, 408, 409, 413, 415, 422, 503),
+        openapi_extra={"requestBody": _ROLLBACK_BODY},
+    )
+    async def roll_back(name: Name, request: Request, token: MayGraft) -> ChangeView:
+        to = await _rollback(request, settings)
+        report = await tasks.rollback(known_name(name), to.version, actor=token.name)
+        return ChangeView.model_validate(report)
+
+    @router.delete(
+        "/v1/tasks/{name}", summary="Remove a grafted task", responses=refusals(404, 409, 503)
+    )
+    async def remove(name: Name, token: MayGraft) -> ChangeView:
+        report = await tasks.remove(known_name(name), actor=token.name)
+        return ChangeView.model_validate(report)
+
+    return router
+
+
+async def _rollback(request: Request, settings: Settings) -> Rollback:
+    headers = request.scope[HEADERS]
+    check_json(headers)
+    body = await read_body(request.receive, headers, _MAX_ROLLBACK_BYTES, settings.body_timeout_s)
+    if not body:
+        return Rollback()
+    try:
+        return Rollback.model_validate_json(body)
+    except ValidationError as err:
+        first = err.errors()[0]
+        if first["type"] == "json_invalid":
+            raise Malformed(f"the body is not JSON in UTF-8: {first['msg']}") from err
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise InvalidField(where, first["msg"]) from err
+
+
+async def _prompt(request: Request, settings: Settings) -> bytes:
+    headers = request.scope[HEADERS]
+    kind = headers.get(b"content-type", _PROMPT_TYPE.encode()).split(b";")[0].strip().lower()
+    if kind != _PROMPT_TYPE.encode():
+        raise UnsupportedMedia(
+            f"Content-Type is {kind.decode('latin-1')!r}; expected {_PROMPT_TYPE}"
+        )
+    check_encoding(headers)
+    return await read_body(
+        request.receive, headers, settings.max_prompt_bytes, settings.body_timeout_s
+    )

@@ -1,0 +1,88 @@
+"""A request's body, capped while it streams in.
+
+receive --read_body--> bytes
+           ├--> TooLarge, BodyTimeout   more than a body may be, or slower
+           └--> CallerGone              the connection ended first
+headers --check_json--> nothing, or UnsupportedMedia
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.types import Receive
+
+from service.errors import BodyTimeout, CallerGone, Malformed, TooLarge, UnsupportedMedia
+
+Headers = Mapping[bytes, bytes]
+
+
+def check_json(headers: Headers) -> None:
+    """A body without a type counts as JSON; a compressed one is not read.
+
+    Raises:
+        UnsupportedMedia: another type or encoding.
+    """
+    kind = headers.get(b"content-type", b"application/json")
+    if kind != b"application/json":
+        bare = kind.split(b";")[0].strip().lower()
+        if bare != b"application/json":
+            raise UnsupportedMedia(
+                f"Content-Type is {bare.decode('latin-1')!r}; expected application/json"
+            )
+    check_encoding(headers)
+
+
+def check_encoding(headers: Headers) -> None:
+    """Raises UnsupportedMedia for a compressed body."""
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding != b"identity":
+        raise UnsupportedMedia(
+            f"Content-Encoding is {encoding.decode('latin-1')!r}; send the body as it is"
+        )
+
+
+async def read_body(receive: Receive, headers: Headers, most: int, timeout_s: float) -> bytes:
+    """The whole body, of at most `most` bytes.
+
+    Raises:
+        TooLarge, BodyTimeout, CallerGone: see the module.
+        Malformed: a Content-Length that is no number.
+    """
+    announced = headers.get(b"content-length", b"0")
+    if not announced.isdigit():
+        raise Malformed("Content-Length is not a number")
+    # Python refuses to read numbers of thousands of digits.
+    if len(announced.lstrip(b"0")) > len(str(most)) or int(announced) > most:
+        raise _too_large(most)
+    try:
+        # Also around the first piece: the server calls at the head, not at the body.
+        async with asyncio.timeout(timeout_s):
+            body, more = await _piece(receive)
+            if more or len(body) > most:
+                body = await _rest(receive, bytearray(body), most)
+    except TimeoutError as err:
+        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s") from err
+    return body
+
+
+async def _rest(receive: Receive, body: bytearray, most: int) -> bytes:
+    more = True
+    while more and len(body) <= most:
+        piece, more = await _piece(receive)
+        body += piece
+    if len(body) > most:
+        raise _too_large(most)
+    return bytes(body)
+
+
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise CallerGone("the caller left before the body was whole")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {most} bytes")

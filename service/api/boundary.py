@@ -1,0 +1,116 @@
+"""The outermost ASGI layer of a port: request id, clock, last resort.
+
+    server --scope, receive, send--> Boundary --> a direct route, or the FastAPI application
+                                         └--> whatever they raise, as the one JSON form
+
+Direct routes are bare ASGI callables at an exact path, for bodies that must be cheap to read. Each
+answer carries X-Request-ID: the caller's own if it is sound, a new one otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import Problem, problem_of
+from service.logs import request_id as logged_id
+from service.metrics import Metrics
+
+_SOUND_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_NO_ANSWER = 499
+REQUEST_ID = "taskgraft.request_id"
+HEADERS = "taskgraft.headers"
+
+
+class Boundary:
+    """One port."""
+
+    def __init__(self, app: ASGIApp, direct: Mapping[str, ASGIApp], metrics: Metrics) -> None:
+        self._app = app
+        self._direct = direct
+        # Routes are few; an unknown path is counted as "other", never by its text.
+        self._recorder: Callable[[str], Callable[[int, float], None]] = lru_cache(256)(
+            metrics.request
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        since = time.perf_counter()
+        headers = dict(scope["headers"])
+        scope[HEADERS] = headers
+        request_id = scope[REQUEST_ID] = _request_id(headers.get(b"x-request-id"))
+        context = logged_id.set(request_id)
+        answer = _Answer(send, request_id)
+        try:
+            await self._dispatch(scope, receive, answer)
+        except Exception as err:
+            problem = problem_of(err)
+            if answer.status == _NO_ANSWER:
+                await send_problem(answer, problem, request_id)
+        finally:
+            logged_id.reset(context)
+            self._recorder(self._route(scope))(answer.status, time.perf_counter() - since)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        direct = self._direct.get(scope["path"])
+        if direct is None:
+            await self._app(scope, receive, send)
+        elif scope["method"] == "POST":
+            await direct(scope, receive, send)
+        else:
+            raise HTTPException(405, "this path takes POST", {"Allow": "POST"})
+
+    def _route(self, scope: Scope) -> str:
+        if scope["path"] in self._direct:
+            return str(scope["path"])
+        return getattr(scope.get("route"), "path", "other")
+
+
+class _Answer:
+    """A send that puts the request id on the answer and remembers its status."""
+
+    __slots__ = ("_header", "_send", "status")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._header = (b"x-request-id", request_id.encode("ascii"))
+        self.status = _NO_ANSWER
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), self._header]
+        await self._send(message)
+
+
+async def send_json(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Answer with a body that is JSON already."""
+    head = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
+    """Answer with a refusal."""
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in problem.headers.items()
+    ]
+    await send_json(send, problem.status, problem.body(request_id), *headers)
+
+
+def _request_id(given: bytes | None) -> str:
+    if given is not None and _SOUND_ID.fullmatch(given):
+        return given.decode("ascii")
+    return uuid.uuid4().hex

@@ -1,0 +1,68 @@
+"""GET /livez, /readyz and /metrics: what a cluster asks a process.
+
+    Gate + TaskRegistry --> 200 or 503          Metrics --> text for a scraper
+
+Neither answer depends on the feature store: were it down, the whole fleet would leave at once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from service.api.ports import Tasks
+from service.gate import Gate
+from service.metrics import Metrics
+
+
+class Alive(BaseModel):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(BaseModel):
+    """Whether the process wants traffic, and which generation of the tasks it serves."""
+
+    status: Literal["starting", "ready", "draining"]
+    generation: int
+
+
+def live_router() -> APIRouter:
+    """For both ports."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/livez", summary="Is the process alive?")
+    async def livez() -> Alive:
+        return Alive()
+
+    return router
+
+
+def health_router(gate: Gate, tasks: Tasks, metrics: Metrics) -> APIRouter:
+    """For the public port."""
+    router = APIRouter(tags=["health"])
+
+    @router.get(
+        "/readyz",
+        summary="Does the process want traffic?",
+        responses={503: {"model": Readiness, "description": "Starting or draining."}},
+    )
+    async def readyz(response: Response) -> Readiness:
+        if gate.state != "ready":
+            response.status_code = 503
+        return Readiness(status=gate.state, generation=tasks.snapshot.generation)
+
+    @router.get(
+        "/metrics",
+        summary="Figures for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def figures(request: Request) -> Response:
+        body, content_type = metrics.exposition(request.headers.get("accept"))
+        return Response(body, headers={"Content-Type": content_type})
+
+    return router

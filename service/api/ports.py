@@ -1,0 +1,77 @@
+"""What the routes need from the service proper; the fakes of the tests have the same.
+
+    routes --> Scores (scoring.py), Tasks (registry.py, sync.py), Events (a feature store)
+
+The errors are those of service/errors.py, and PromptMisfit of the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.features import Event
+from service.messages import ScoreRequest
+
+
+class Answer(Protocol):
+    """Scores, task -> (N,) in the order of item_ids, and the versions that gave them."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def scores(self) -> Mapping[str, NDArray[np.float32]]: ...
+    @property
+    def versions(self) -> Mapping[str, int]: ...
+    @property
+    def ranking(self) -> list[dict[str, Any]] | None: ...
+    @property
+    def degraded(self) -> str: ...
+
+
+class Scores(Protocol):
+    """The use case behind POST /v1/score."""
+
+    async def score(self, request: ScoreRequest) -> Answer: ...
+
+
+class Events(Protocol):
+    """The use case behind POST /v1/events."""
+
+    async def append(self, events: Sequence[Event]) -> None: ...
+
+
+class Live(Protocol):
+    """The tasks at one moment."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
+class Change(Protocol):
+    """What a change did; created tells whether the task is new."""
+
+    @property
+    def created(self) -> bool: ...
+
+
+class Tasks(Protocol):
+    """Reading and changing the live tasks. Objects returned have the fields of api/views.py."""
+
+    @property
+    def snapshot(self) -> Live: ...
+    def tasks(self) -> Sequence[object]: ...
+    def task(self, name: str) -> object: ...
+    def history(self, name: str) -> Sequence[object]: ...
+    def audit(self) -> Sequence[object]: ...
+    def workers(self) -> Sequence[object]: ...
+    async def graft(self, name: str, body: bytes, *, activate: bool, actor: str) -> Change: ...
+    async def rollback(self, name: str, version: int | None, *, actor: str) -> object: ...
+    async def remove(self, name: str, *, actor: str) -> object: ...

@@ -1,0 +1,64 @@
+"""POST /v1/score, a bare ASGI callable: parse, one call, serialise.
+
+    body --RequestDecoder--> ScoreRequest --Scorer.score--> Answer --orjson--> 200
+
+Everything raised rises to the Boundary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from service.api.body import check_json, read_body
+from service.api.boundary import HEADERS, REQUEST_ID, send_json
+from service.api.ports import Answer, Scores
+from service.decoder import RequestDecoder
+from service.gate import Gate
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+class ScoreRoute:
+    """Scores one user's candidates."""
+
+    def __init__(
+        self,
+        scorer: Scores,
+        decoder: RequestDecoder,
+        gate: Gate,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self._scorer = scorer
+        self._decoder = decoder
+        self._gate = gate
+        self._metrics = metrics
+        self._most = settings.max_body_bytes
+        self._timeout_s = settings.body_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._gate:
+            headers = scope[HEADERS]
+            check_json(headers)
+            body = await read_body(receive, headers, self._most, self._timeout_s)
+            with self._metrics.stage("parse"):
+                request = self._decoder.score(body)
+            result = await self._scorer.score(request)
+            with self._metrics.stage("write"):
+                await send_json(send, 200, _serialise(result, scope[REQUEST_ID]))
+
+
+def _serialise(result: Answer, request_id: str) -> bytes:
+    answer = {
+        "request_id": request_id,
+        "model": result.model,
+        "generation": result.generation,
+        "scores": result.scores,
+        "tasks": {task: {"version": version} for task, version in result.versions.items()},
+        "degraded": result.degraded,
+    }
+    if result.ranking is not None:
+        answer["ranking"] = result.ranking
+    return orjson.dumps(answer, default=np.ascontiguousarray, option=orjson.OPT_SERIALIZE_NUMPY)

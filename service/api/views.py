@@ -1,0 +1,111 @@
+"""What the task routes answer, and the refusal every route shares, as documented in OpenAPI.
+
+TaskInfo, GraftReport, ... (any object with these attributes) --model_validate--> JSON
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class TaskView(_View):
+    """One task: a head of the bundle (version 0, never changed) or a grafted prompt."""
+
+    name: str
+    kind: Literal["head", "prompt"]
+    version: int | None = Field(description="The version that scores; null while none does.")
+    versions: list[dict[str, Any]]
+    metrics: dict[str, float]
+    trained_parameters: int | None
+    provenance: dict[str, Any]
+
+
+class TasksView(_View):
+    """All tasks as of a generation."""
+
+    generation: int
+    tasks: list[TaskView]
+
+
+class WorkerView(_View):
+    """One worker process, and the generation it has reached."""
+
+    id: str
+    state: str
+    generation: int | None = None
+
+
+class WorkersView(_View):
+    """All workers that follow the task store."""
+
+    generation: int
+    workers: list[WorkerView]
+
+
+class ChangeView(_View):
+    """What a graft, rollback or removal did, and where it is done."""
+
+    name: str
+    version: int | None
+    generation: int
+    workers: list[WorkerView]
+    checks: dict[str, Any] = {}
+    took_ms: float
+
+
+class HistoryView(_View):
+    """What happened to a task, oldest first."""
+
+    name: str
+    history: list[dict[str, Any]]
+
+
+class AuditView(_View):
+    """What was done through the admin port, by whom, oldest first."""
+
+    audit: list[dict[str, Any]]
+
+
+class ErrorView(_View):
+    """Why a request was refused."""
+
+    code: str = Field(description="Names the kind of refusal.")
+    message: str = Field(description="What was given, what was expected, what to do.")
+    where: str | None = Field(default=None, description="The path to the refused value.")
+    reason: str | None = Field(default=None, description="The failed check of a refused prompt.")
+    details: dict[str, Any] | None = Field(default=None, description="What was found, expected.")
+
+
+class Refusal(_View):
+    """The body of every answer from 400 up."""
+
+    error: ErrorView
+    request_id: str
+
+
+REFUSALS: dict[int, str] = {
+    400: "The body is not what its type says.",
+    401: "No known token.",
+    403: "The token lacks the scope.",
+    404: "No such task, version or path.",
+    405: "The path takes other methods; see Allow.",
+    408: "The body did not arrive in time.",
+    409: "The prompt belongs to another backbone, or the name is taken.",
+    413: "More than a stated limit.",
+    415: "The body's type or encoding is not read here.",
+    422: "A field's value cannot be; see where. A prompt failed a check; see reason.",
+    429: "Too much in flight; come back after Retry-After.",
+    503: "Not ready, or a store does not answer; come back after Retry-After.",
+    504: "The deadline passed.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can refuse in these ways."""
+    return {s: {"model": Refusal, "description": REFUSALS[s]} for s in statuses}

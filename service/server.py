@@ -1,0 +1,175 @@
+"""One process that serves both ports, from the first byte to the last.
+
+    Settings --run--> sockets bound --> Service started --> ready --SIGTERM--> draining --> stopped
+                        └--> ConfigError: an address that cannot be had
+
+While it starts the ports answer: /livez 200, /readyz 503. After SIGTERM /readyz answers 503 at once,
+since balancers go on sending for a while, and all else is served on for drain_s; then what is in
+flight may end within shutdown_s. A second SIGTERM, or Ctrl-C, skips the drain; one more skips the
+wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from service.app import Parts, Service, create_service
+from service.errors import ConfigError
+from service.logs import configure_logs
+from service.metrics import Metrics
+from service.settings import Settings, unknown_variables
+
+Sockets = tuple[socket.socket, socket.socket]  # public, admin
+_BACKLOG = 2048
+# Longer than a balancer keeps an idle connection, so that the balancer closes it, not we.
+_KEEP_ALIVE_S = 75
+_log = structlog.get_logger()
+
+
+def run(settings: Settings, open_parts: Callable[[Settings, Metrics], Parts]) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        ServiceError, ContractError: the service cannot start; the message says why.
+    """
+    configure_logs(settings.log_level)
+    for name in unknown_variables():
+        _log.warning("unknown_variable", name=name)
+    sockets = bind(settings)
+    service = create_service(settings, open_parts)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(Server(service, sockets)))
+
+
+def bind(settings: Settings) -> Sockets:
+    """Both listening sockets; several workers may serve the same ones.
+
+    Raises:
+        ConfigError: an address that is taken, or none of this host.
+    """
+    public = _bind(settings.host, settings.port)
+    try:
+        return public, _bind(settings.admin_host, settings.admin_port)
+    except ConfigError:
+        public.close()
+        raise
+
+
+class Server:
+    """Both ports of one process. drain and stop are for signal handlers: event loop only."""
+
+    def __init__(self, service: Service, sockets: Sockets) -> None:
+        self._service = service
+        self._sockets = sockets
+        self._servers = [
+            _Uvicorn(_configuration(app, service.settings))
+            for app in (service.public, service.admin)
+        ]
+        self._starting: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Serve until stopped.
+
+        Raises:
+            ServiceError, ContractError: the service did not start.
+        """
+        since = time.perf_counter()
+        serving = [
+            asyncio.create_task(server.serve(sockets=[sock]))
+            for server, sock in zip(self._servers, self._sockets, strict=True)
+        ]
+        self._starting = asyncio.create_task(self._service.start())
+        _log.info("listening", public=_address(self._sockets[0]), admin=_address(self._sockets[1]))
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._starting
+                took_ms = round((time.perf_counter() - since) * 1000, 1)
+                generation = self._service.parts.tasks.snapshot.generation
+                _log.info("ready", generation=generation, took_ms=took_ms)
+        finally:
+            if self._service.gate.state == "starting":
+                self.stop()
+            await asyncio.gather(*serving)
+            await self._service.stop()
+            _log.info("stopped")
+
+    def drain(self) -> None:
+        """Not ready from here on; stopped after drain_s, or at the second call."""
+        if self._service.gate.state != "ready":
+            self.stop()
+            return
+        self._service.gate.drain()
+        _log.info("draining", seconds=self._service.settings.drain_s)
+        asyncio.get_running_loop().call_later(
+            self._service.settings.drain_s, self._stop_after_drain
+        )
+
+    def stop(self) -> None:
+        """Accept nothing more and end within shutdown_s, or at once at the second call."""
+        for server in self._servers:
+            server.force_exit = self._stopping
+            server.should_exit = True
+        self._stopping = True
+        if self._starting is not None:
+            self._starting.cancel()
+
+    def _stop_after_drain(self) -> None:
+        if not self._stopping:
+            self.stop()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Two of these share a process, so neither may take its signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, server.drain)
+    loop.add_signal_handler(signal.SIGINT, server.stop)
+    await server.run()
+
+
+def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as err:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {err.strerror or err}; choose another address"
+        ) from err
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
