@@ -53,10 +53,11 @@ class GraphSpec(_Frozen):
 
 
 class TaskEntry(_Frozen):
-    """A pre-trained task: its head graph, and its test figures as they were at export."""
+    """A pre-trained task: its head graph, the numbers it alone holds, its test figures."""
 
     name: TaskName
     graph: GraphSpec
+    parameters: int = Field(ge=0)
     metrics: dict[str, float] = {}
 
 

@@ -144,7 +144,10 @@ def _write_graphs(model: MultiTaskModel, tensors: Sequence[TensorSpec], folder: 
 def _task_entry(checkpoint: Checkpoint, task: str, graphs: Graphs) -> TaskEntry:
     found = checkpoint.card.metrics.get("test", {}).get(task)
     metrics = {} if found is None else numbers(found)
-    return TaskEntry(name=task, graph=graphs.heads[task], metrics=metrics)
+    head = checkpoint.model.head(checkpoint.model.tasks.index(task))
+    parameters = sum(tensor.numel() for tensor in head.state_dict().values())
+    graph = graphs.heads[task]
+    return TaskEntry(name=task, graph=graph, parameters=parameters, metrics=metrics)
 
 
 def numbers(metrics: TaskMetrics) -> dict[str, float]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -81,17 +82,10 @@ class Encoder:
                 arrays["user_ids"][0, column] = self._row(vocabulary, request.user_id)
             except ValueError as err:
                 raise InvalidField("user_id", str(err)) from err
-        given = {"user": request.user or {}, "context": request.context or {}}
-        for name, value in features.profile.items():
-            field = self._user_fields.get(name)
-            if field is not None and name not in given["user"]:
-                try:
-                    self._put(arrays, "user", 0, field, value)
-                except ValueError:
-                    continue
-        for where, fields in (("user", self._user_fields), ("context", self._context_fields)):
-            for name, value in given[where].items():
-                self._put_given(arrays, "user", 0, (where, name), (fields, value))
+        stored = {n: v for n, v in features.profile.items() if n not in request.user}
+        self._put_stored(arrays, "user", 0, self._user_fields, stored)
+        self._put_given(arrays, "user", 0, ("user", self._user_fields), request.user)
+        self._put_given(arrays, "user", 0, ("context", self._context_fields), request.context)
         return arrays
 
     # --- the items --------------------------------------------------------------------------------
@@ -99,26 +93,18 @@ class Encoder:
     def _override_items(
         self, arrays: Arrays, request: ScoreRequest, features: UserFeatures
     ) -> None:
-        for item, values in features.items.items():
-            at = [i for i, item_id in enumerate(request.item_ids) if str(item_id) == item]
-            for row in at:
-                for name, value in values.items():
-                    field = self._row_fields.get(name)
-                    if field is not None:
-                        try:
-                            self._put(arrays, "item", row, field, value)
-                        except ValueError:
-                            continue
+        if features.items:
+            for row, item_id in enumerate(request.item_ids):
+                stored = features.items.get(str(item_id), {})
+                self._put_stored(arrays, "item", row, self._row_fields, stored)
         if request.items is None:
             return
         if len(request.items) != len(request.item_ids):
             raise InvalidField(
                 "items", f"has {len(request.items)} entries for {len(request.item_ids)} item_ids"
             )
-        for row, values in enumerate(request.items):
-            for name, value in values.items():
-                where = (f"items[{row}]", name)
-                self._put_given(arrays, "item", row, where, (self._row_fields, value))
+        for row, given in enumerate(request.items):
+            self._put_given(arrays, "item", row, (f"items[{row}]", self._row_fields), given)
 
     # --- the history ------------------------------------------------------------------------------
 
@@ -159,19 +145,33 @@ class Encoder:
         arrays: Arrays,
         place: Place,
         row: int,
-        where: tuple[str, str],
-        given: tuple[Mapping[str, AnyField], Any],
+        where: tuple[str, Mapping[str, AnyField]],
+        values: Mapping[str, Any],
     ) -> None:
-        side, name = where
-        fields, value = given
-        field = fields.get(name)
-        if field is None:
-            known = ", ".join(fields) or "none"
-            raise InvalidField(f"{side}.{name}", f"no such field; this model has {known}")
-        try:
-            self._put(arrays, place, row, field, value)
-        except ValueError as err:
-            raise InvalidField(f"{side}.{name}", str(err)) from err
+        """Write what a client sent; whatever does not fit is the client's to mend."""
+        part, fields = where
+        for name, value in values.items():
+            field = fields.get(name)
+            if field is None:
+                known = ", ".join(fields) or "none"
+                raise InvalidField(f"{part}.{name}", f"no such field; this model has {known}")
+            try:
+                self._put(arrays, place, row, field, value)
+            except ValueError as err:
+                raise InvalidField(f"{part}.{name}", str(err)) from err
+
+    def _put_stored(
+        self,
+        arrays: Arrays,
+        place: Place,
+        row: int,
+        fields: Mapping[str, AnyField],
+        values: Mapping[str, Any],
+    ) -> None:
+        """Write what a store holds; whatever does not fit counts as missing."""
+        for name in fields.keys() & values.keys():
+            with suppress(ValueError):
+                self._put(arrays, place, row, fields[name], values[name])
 
     def _put(self, arrays: Arrays, place: Place, row: int, field: AnyField, value: object) -> None:
         """Write one raw value into its columns; None means missing.
@@ -201,7 +201,8 @@ class Encoder:
     def _find_row(self, vocabulary: str, value: object) -> np.int32:
         if isinstance(value, list):
             raise ValueError("expected one value, got a list")
-        return self._lookups.rows(vocabulary, [value])[0]
+        row: np.int32 = self._lookups.rows(vocabulary, [value])[0]
+        return row
 
     def _vocabulary_of(self, name: str) -> str:
         return next(

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.bank import PromptBank
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine, EnginePool, Scored
 from service.errors import DeadlineExceeded, InvalidField, StoreUnavailable, TooLarge, UnknownTask
 from service.features import FeatureStore, UserFeatures
 from service.messages import Rank, ScoreRequest
 from service.metrics import Metrics
-from service.registry import Snapshot, TaskRegistry
+from service.registry import TaskRegistry
+from service.snapshot import Snapshot
 
 _NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
 
@@ -55,23 +57,32 @@ class ScoreResult:
     degraded: str
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One bundle, ready to run."""
+
+    id: str
+    encoder: Encoder
+    engine: Engine
+    pool: EnginePool
+    bank: PromptBank
+
+
 class Scorer:
     """Scores requests on one bundle."""
 
     def __init__(
         self,
+        model: Model,
         registry: TaskRegistry,
-        encoder: Encoder,
         features: FeatureStore,
-        engine: tuple[Engine, EnginePool],
-        observe: tuple[Metrics, str],
+        metrics: Metrics,
         limits: Limits,
     ) -> None:
+        self._model = model
         self._registry = registry
-        self._encoder = encoder
         self._features = features
-        self._engine, self._pool = engine
-        self._metrics, self._model = observe
+        self._metrics = metrics
         self._limits = limits
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
@@ -98,13 +109,13 @@ class Scorer:
         with self._metrics.stage("features"):
             features, degraded = await self._fetch(request)
         with self._metrics.stage("encode"):
-            arrays = self._encoder.encode(request, features)
+            arrays = self._model.encoder.encode(request, features)
         with self._metrics.stage("run"):
             scores = await self._run(arrays, names, snapshot)
         ranking = None if request.rank is None else _rank(request, request.rank, scores)
         self._metrics.scored(names, len(request.item_ids), degraded)
         versions = {name: snapshot.version(name) for name in names}
-        return ScoreResult(self._model, snapshot.generation, scores, versions, ranking, degraded)
+        return ScoreResult(self._model.id, snapshot.generation, scores, versions, ranking, degraded)
 
     def _tasks(self, request: ScoreRequest, snapshot: Snapshot) -> Sequence[str]:
         live = snapshot.names
@@ -139,12 +150,13 @@ class Scorer:
     ) -> dict[str, NDArray[np.float32]]:
         """Run the engine off the event loop; a caller that goes away stops its run."""
         heads, prompts = snapshot.divide(names)
-        bank = self._registry.bank.select([snapshot.slot(name) for name in prompts])
+        slots = [snapshot.resident(name).slot for name in prompts]
+        bank = self._model.bank.select(slots) if slots else None
         cancellation = Cancellation()
         loop = asyncio.get_running_loop()
         try:
             scored: Scored = await loop.run_in_executor(
-                self._pool.executor, self._engine.run, arrays, heads, bank, cancellation
+                self._model.pool.executor, self._model.engine.run, arrays, heads, bank, cancellation
             )
         except asyncio.CancelledError:
             cancellation.cancel()

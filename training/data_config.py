@@ -123,9 +123,10 @@ class FeatureConfig(Section):
 
     @model_validator(mode="after")
     def _fits_kind(self) -> FeatureConfig:
-        if self.kind == "dense" and self.model_fields_set & {"type", "vocabulary", "min_count"}:
+        changed = {n for n, f in type(self).model_fields.items() if getattr(self, n) != f.default}
+        if self.kind == "dense" and changed & {"type", "vocabulary", "min_count"}:
             raise ValueError(f"{self.name}: type, vocabulary and min_count are not for dense")
-        if self.kind != "multivalued" and self.model_fields_set & {"max_values", "separator"}:
+        if self.kind != "multivalued" and changed & {"max_values", "separator"}:
             raise ValueError(f"{self.name}: max_values and separator are for multivalued only")
         return self
 

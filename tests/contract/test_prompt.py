@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from contract.errors import PromptMisfit
 from contract.manifest import FORMAT_VERSION, GraphSpec, Manifest, TaskEntry
@@ -50,7 +52,7 @@ MANIFEST = Manifest(
     schema_digest="b" * 64,
     table_rows=4,
     backbone=GRAPH,
-    tasks=(TaskEntry(name="click", graph=GRAPH),),
+    tasks=(TaskEntry(name="click", graph=GRAPH, parameters=1),),
     prompt_head=GRAPH,
     prompt_tensors=(
         TensorSpec("task_emb", "float32", (WIDTH,)),
@@ -135,12 +137,12 @@ def test_scores_outside_zero_to_one_are_refused() -> None:
     assert reason_of(lambda: read_prompt(data)) == "non_finite"
 
 
-def misfit(**changes: object) -> str:
+def misfit(**changes: Any) -> str:  # noqa: ANN401  # any field of a Prompt
     prompt = read_prompt(GOOD)
     return reason_of(lambda: replace(prompt, **changes).check_fits(MANIFEST))
 
 
-def with_tensor(name: str, array: np.ndarray) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def with_tensor(name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return {**TENSORS, name: array}
 
 

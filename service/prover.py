@@ -1,0 +1,100 @@
+"""The gate: a prompt file becomes a resident prompt only if it passes every check.
+
+    bytes --read_prompt--> --check_fits--> --replay golden rows--> a slot nothing names --> Resident
+              └───────────────┴──────────────────┴--> PromptMisfit (reason), nothing changed
+
+In this order, so that cheap checks come first and no foreign number reaches a graph unchecked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import numpy as np
+
+from contract.errors import PromptMisfit
+from contract.manifest import Manifest
+from contract.prompt import Prompt, read_prompt
+from service.bank import PromptBank
+from service.engine import Cancellation, Engine, EnginePool
+from service.errors import TaskRejected
+from service.snapshot import Resident
+
+# A handful of golden rows takes about a millisecond; what needs this long may never serve.
+_REPLAY_LIMIT_S = 5.0
+Checks = Mapping[str, str | int | float]
+
+
+class PromptProver:
+    """Checks prompts against one bundle and puts the good ones into its bank."""
+
+    def __init__(
+        self, manifest: Manifest, bank: PromptBank, engine: Engine, pool: EnginePool
+    ) -> None:
+        self._manifest = manifest
+        self._bank = bank
+        self._engine, self._pool = engine, pool
+
+    async def prove(self, name: str, body: bytes) -> tuple[Resident, Checks]:
+        """Check a prompt file and hold it ready, with what each check found.
+
+        Raises:
+            PromptMisfit: damaged, another task's or backbone's, or its golden rows disagree.
+            TaskRejected: its golden rows take too long.
+            TooLarge: no slot is left.
+        """
+        prompt = await asyncio.to_thread(read_prompt, body)
+        header = prompt.header
+        if header.task != name:
+            raise PromptMisfit(
+                "wrong_task_name",
+                f"the file holds task {header.task}, not {name}",
+                found=header.task,
+                expected=name,
+            )
+        prompt.check_fits(self._manifest)
+        difference = await self._replay(prompt)
+        slot = await asyncio.to_thread(self._bank.fill, prompt.tensors)
+        checks: Checks = {
+            "format": "passed",
+            "digest": "passed",
+            "backbone": "passed",
+            "tensors": "passed",
+            "finite": "passed",
+            "golden_rows": len(prompt.golden_scores),
+            "golden_largest_difference": difference,
+        }
+        return Resident(header, 0, prompt.sha256, prompt.size_bytes, slot), checks
+
+    async def _replay(self, prompt: Prompt) -> float:
+        """Score the golden rows as live traffic will be; the largest difference to PyTorch."""
+        cancellation = Cancellation()
+        bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_REPLAY_LIMIT_S):
+                scored = await loop.run_in_executor(
+                    self._pool.executor,
+                    self._engine.run,
+                    prompt.golden_inputs,
+                    (),
+                    bank,
+                    cancellation,
+                )
+        except TimeoutError as err:
+            cancellation.cancel()
+            raise TaskRejected(
+                "too_slow", f"the golden rows were not scored within {_REPLAY_LIMIT_S:.0f} s"
+            ) from err
+        found = scored.prompts[:, 0]
+        difference = float(np.abs(found - prompt.golden_scores).max())
+        if not difference <= self._manifest.tolerance:  # NaN must not pass
+            raise PromptMisfit(
+                "golden_mismatch",
+                f"the golden rows score {difference:.3g} away from what PyTorch gave, "
+                f"at most {self._manifest.tolerance:.0e} is accepted",
+                largest_difference=difference,
+                tolerance=self._manifest.tolerance,
+            )
+        return difference

@@ -1,0 +1,145 @@
+"""The tiny bundle that service tests run on, made by the real road.
+
+`python -m tests.builders` trains, exports and tunes a model of a few hundred parameters on a log
+it invents, and writes tests/golden/tiny. It is committed: tests of the service need no torch, and
+every later version must still open it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from contract.prompt import read_prompt
+from export.bundle import ExportResult, export_bundle
+from export.prompt import export_prompt
+from training.checkpoint import Checkpoint, read_checkpoint
+from training.config import TrainConfig
+from training.dataset import Prepared, prepare
+from training.fit import fit
+from training.tune import tune
+
+TINY = Path(__file__).parent / "golden" / "tiny"
+NEW_TASKS = ("share", "skip")
+USERS, ITEMS, ROWS = 30, 20, 900
+CONFIG = {
+    "name": "tiny",
+    "data": {
+        "log": "log.parquet",
+        "user_id": "user",
+        "item_id": "item",
+        "time": "ts",
+        "items": {"path": "items.parquet", "key": "item"},
+    },
+    "split": {"by": "time", "valid": 0.15, "test": 0.15},
+    "tasks": [
+        {"name": "click", "label": "click"},
+        {"name": "like", "label": "liked"},
+        *({"name": name, "label": name, "new": True} for name in NEW_TASKS),
+    ],
+    "features": [
+        {"name": "user_id", "column": "user", "kind": "categorical", "side": "user"},
+        {"name": "age", "kind": "dense", "side": "user"},
+        {"name": "hobbies", "kind": "multivalued", "side": "user", "max_values": 3},
+        {"name": "device", "kind": "categorical", "side": "context"},
+        {
+            "name": "item_id",
+            "column": "item",
+            "kind": "categorical",
+            "side": "item",
+            "type": "int64",
+        },
+        {"name": "colour", "kind": "categorical", "side": "item"},
+        {"name": "price", "kind": "dense", "side": "item"},
+        {"name": "distance", "kind": "dense", "side": "cross"},
+    ],
+    "history": {
+        "length": 5,
+        "fields": ["item_id", "colour"],
+        "behaviours": [
+            {"name": "clicked", "where": "click = 1"},
+            {"name": "liked", "where": "liked = 1"},
+        ],
+    },
+    "model": {"embedding_dim": 4, "expert_units": [12, 8], "tower_units": [6]},
+    "fit": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01},
+    "tune": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01},
+}
+
+
+def write_log(folder: Path) -> None:
+    """A log with string users, integer items and every kind of field."""
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(USERS, size=ROWS), rng.integers(ITEMS, size=ROWS)
+    hobbies = [["chess", "dance", "cook"][: n % 4] for n in range(USERS)]
+    pull = np.sin(user) + np.cos(item) + rng.logistic(scale=0.3, size=ROWS)
+    pl.DataFrame(
+        {
+            "user": [f"user-{n}" for n in user],
+            "item": item + 100,
+            "ts": np.arange(ROWS) // 2 + 1_000_000,
+            "age": 20.0 + user,
+            "hobbies": [hobbies[n] for n in user],
+            "device": np.where(rng.random(ROWS) < 0.5, "phone", "desk"),
+            "distance": rng.random(ROWS),
+            "click": (pull > 0).astype(np.int64),
+            "liked": (pull > 1).astype(np.int64),
+            "share": (pull + np.sin(user) > 1).astype(np.int64),
+            "skip": (pull < -1).astype(np.int64),
+        }
+    ).write_parquet(folder / "log.parquet")
+    items = np.arange(ITEMS + 5)
+    pl.DataFrame(
+        {
+            "item": items + 100,
+            "colour": [("red", "green", "blue")[n % 3] for n in items],
+            "price": (items * 7 % 11).astype(np.float64),
+        }
+    ).write_parquet(folder / "items.parquet")
+
+
+def trained(folder: Path) -> tuple[Checkpoint, Prepared]:
+    """The tiny model, trained in the folder."""
+    write_log(folder)
+    config = TrainConfig.model_validate(CONFIG)
+    fit(config, prepare(config, folder), run_dir=folder / "run")
+    checkpoint = read_checkpoint(folder / "run" / "backbone")
+    return checkpoint, prepare(config, folder, lookups=checkpoint.lookups)
+
+
+def exported(folder: Path, out: Path) -> tuple[Checkpoint, Prepared, ExportResult]:
+    """The tiny model as a bundle at out."""
+    checkpoint, prepared = trained(folder)
+    return checkpoint, prepared, export_bundle(checkpoint, prepared.test, out)
+
+
+def prompt_file(checkpoint: Checkpoint, prepared: Prepared, task: str, bundle: Path) -> bytes:
+    """A tuned prompt's file."""
+    config = checkpoint.card.config
+    wanted = next(t for t in config.tasks if t.name == task)
+    result = tune(checkpoint, prepared, wanted, config.tune)
+    return export_prompt(checkpoint, result.prompt, prepared.test, bundle)
+
+
+def build() -> None:
+    """Write tests/golden/tiny anew."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoint, prepared, _ = exported(folder, folder / "bundle")
+        shutil.rmtree(TINY, ignore_errors=True)
+        TINY.mkdir(parents=True)
+        for task in NEW_TASKS:
+            data = prompt_file(checkpoint, prepared, task, folder / "bundle")
+            (TINY / f"{task}.safetensors").write_bytes(data)
+            read_prompt(data)
+        shutil.copytree(folder / "bundle", TINY / "bundle")
+
+
+if __name__ == "__main__":
+    build()
