@@ -3,7 +3,7 @@
     Settings --run--> sockets bound --> Service started --> ready --SIGTERM--> draining --> stopped
                         └--> ConfigError: an address that cannot be had
 
-While it starts the ports answer: /livez 200, /readyz 503. After SIGTERM /readyz answers 503 at once,
+While it starts, /livez answers 200 and /readyz 503. After SIGTERM /readyz answers 503 at once,
 since balancers go on sending for a while, and all else is served on for drain_s; then what is in
 flight may end within shutdown_s. A second SIGTERM, or Ctrl-C, skips the drain; one more skips the
 wait.
@@ -28,6 +28,7 @@ from service.app import Parts, Service, create_service
 from service.errors import ConfigError
 from service.logs import configure_logs
 from service.metrics import Metrics
+from service.parts import open_parts
 from service.settings import Settings, unknown_variables
 
 Sockets = tuple[socket.socket, socket.socket]  # public, admin
@@ -37,7 +38,7 @@ _KEEP_ALIVE_S = 75
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, open_parts: Callable[[Settings, Metrics], Parts]) -> None:
+def run(settings: Settings, opener: Callable[[Settings, Metrics], Parts] = open_parts) -> None:
     """Serve until told to stop.
 
     Raises:
@@ -47,7 +48,7 @@ def run(settings: Settings, open_parts: Callable[[Settings, Metrics], Parts]) ->
     for name in unknown_variables():
         _log.warning("unknown_variable", name=name)
     sockets = bind(settings)
-    service = create_service(settings, open_parts)
+    service = create_service(settings, opener)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(Server(service, sockets)))
 

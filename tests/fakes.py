@@ -77,7 +77,7 @@ class FakeTask:
     version: int | None
     versions: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
-    trained_parameters: int | None = 7
+    parameters: int = 7
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -126,11 +126,11 @@ class FakeTasks:
         self._known(name)
         return FakeTask(name, "prompt", self._active[name], [{"version": self._active[name]}])
 
-    def history(self, name: str) -> Sequence[dict[str, Any]]:
+    async def history(self, name: str) -> Sequence[dict[str, Any]]:
         self.task(name)
         return [entry for entry in self._audit if entry["task"] == name]
 
-    def audit(self) -> Sequence[dict[str, Any]]:
+    async def audit(self) -> Sequence[dict[str, Any]]:
         return self._audit
 
     def workers(self) -> Sequence[FakeWorker]:

@@ -79,7 +79,7 @@ def reading_router(tasks: Tasks) -> APIRouter:
         "/v1/tasks/{name}/history", summary="What happened to a task", responses=refusals(404)
     )
     async def show_history(name: Name, _: MayRead) -> HistoryView:
-        return HistoryView(name=name, history=tasks.history(known_name(name)))
+        return HistoryView(name=name, history=await tasks.history(known_name(name)))
 
     @router.get("/v1/workers", summary="The generation each worker has reached")
     async def show_workers(_: MayRead) -> WorkersView:
@@ -92,7 +92,7 @@ def reading_router(tasks: Tasks) -> APIRouter:
 
     @router.get("/v1/audit", summary="What was done here, and by whom")
     async def show_audit(_: MayRead) -> AuditView:
-        return AuditView(audit=tasks.audit())
+        return AuditView(audit=await tasks.audit())
 
     return router
 

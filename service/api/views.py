@@ -22,7 +22,7 @@ class TaskView(_View):
     version: int | None = Field(description="The version that scores; null while none does.")
     versions: list[dict[str, Any]]
     metrics: dict[str, float]
-    trained_parameters: int | None
+    parameters: int
     provenance: dict[str, Any]
 
 
