@@ -42,6 +42,9 @@ class _Arrays(NamedTuple):
     dense: Tensor  # (n, D) float32
     bags: Tensor  # (n, W) int32
 
+    def take(self, rows: Tensor) -> _Arrays:
+        return _Arrays(self.ids[rows], self.dense[rows], self.bags[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class _World:
@@ -82,15 +85,13 @@ class Dataset:
         if world.sequences is not None:
             times = frame.get_column(TIME).to_numpy()[first]
             self._spans = world.sequences.spans(self.users.numpy()[first], times)  # (G, M)
+        self._item = None  # (R,) rows of the item table
         if ITEM_ROW in frame.columns:
-            self._item = world.item_rows[_pointers(frame, ITEM_ROW)]  # (R,)
-        else:
-            self._item = torch.full((len(rows),), len(world.items.ids) - 1)
-        # Item and cross fields that no catalogue holds, and the columns they fill.
+            self._item = world.item_rows[_pointers(frame, ITEM_ROW)]
+        # Fields that no catalogue holds, and the columns they fill.
         self._own_columns = columns_of(schema, "item", frame.columns)
-        self._own = None
-        if any(len(columns) for columns in self._own_columns):
-            self._own = _tensors(encode(frame, world.lookups, "item"))  # (R, ...)
+        kept = frame if self._item is None or any(self._own_columns) else frame.clear()
+        self._own = _tensors(encode(kept, world.lookups, "item"))  # (R, ...), or none
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -103,7 +104,7 @@ class Dataset:
             tasks: the columns of labels and mask, in this order.
         """
         groups, row_user = torch.unique(self._group[rows], return_inverse=True)
-        user = _Arrays(*(values[groups] for values in self._user))
+        user = self._user.take(groups)
         item = self._item_arrays(rows)
         inputs = Inputs(
             user_ids=user.ids,
@@ -136,11 +137,13 @@ class Dataset:
         return torch.from_numpy(self._world.sequences.gather(self._spans.take(groups.numpy())))
 
     def _item_arrays(self, rows: Tensor) -> _Arrays:
-        item = self._item[rows]
-        arrays = _Arrays(*(values[item] for values in self._world.items))
-        if self._own is not None:
-            for values, own, columns in zip(arrays, self._own, self._own_columns, strict=True):
-                values[:, columns] = own[rows][:, columns]
+        if self._item is None:
+            return self._own.take(rows)
+        arrays = self._world.items.take(self._item[rows])
+        if any(self._own_columns):
+            own = self._own.take(rows)
+            for values, mine, columns in zip(arrays, own, self._own_columns, strict=True):
+                values[:, columns] = mine[:, columns]
         return arrays
 
 

@@ -62,7 +62,8 @@ def raw_request(
         request["items"] = overrides
     if sequences is not None:
         user, time = np.array([user_row]), np.array([first[TIME]])
-        histories, _ = _histories(log, schema, sequences, sequences.spans(user, time))
+        spans = sequences.spans(user, time)
+        histories, _ = _histories(log.items.get_column(ITEM), schema, sequences, spans)
         request["history"] = histories
     return request
 
@@ -74,17 +75,18 @@ def profiles(log: Log, schema: FeatureSchema, sequences: Sequences | None) -> It
     varying = [f.name for f in schema.fields if f.side == "user" and f.name in log.rows.columns]
     last = log.rows.group_by(USER).agg(pl.col(varying).last())
     users = log.users.join(last, on=USER, how="left", maintain_order="left")
-    spans = None
+    spans, ids = None, list[RawId]()
     if sequences is not None:
         end = int(log.rows.get_column(TIME)[-1]) + 1
         everyone = np.arange(len(users))
         spans = sequences.spans(everyone, np.full(len(users), end))
+        ids = log.items.get_column(ITEM).to_list()
     for number, row in enumerate(users.iter_rows(named=True)):
         histories: dict[str, list[RawId]] = {}
         times: dict[str, list[float]] = {}
         if sequences is not None and spans is not None:
             own = spans.take(np.array([number]))
-            histories, times = _histories(log, schema, sequences, own)
+            histories, times = _histories(ids, schema, sequences, own)
         yield Profile(row[USER], _fields(schema, "user", row), histories, times)
 
 
@@ -94,15 +96,14 @@ def _fields(schema: FeatureSchema, side: Side, row: Values) -> Values:
 
 
 def _histories(
-    log: Log, schema: FeatureSchema, sequences: Sequences, spans: Spans
+    ids: pl.Series | list[RawId], schema: FeatureSchema, sequences: Sequences, spans: Spans
 ) -> tuple[dict[str, list[RawId]], dict[str, list[float]]]:
     """Raw item ids and times of one user's sequences, newest last."""
-    ids = log.items.get_column(ITEM)
     histories: dict[str, list[RawId]] = {}
     times: dict[str, list[float]] = {}
     for at, behaviour in enumerate(schema.behaviours):
         events = _oldest_first(int(spans.start[0, at]), int(spans.length[0, at]))
-        histories[behaviour] = ids.gather(sequences.item[events]).to_list()
+        histories[behaviour] = [ids[item] for item in sequences.item[events].tolist()]
         times[behaviour] = (sequences.time_us[events] / MICROSECONDS["s"]).tolist()
     return histories, times
 
