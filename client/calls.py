@@ -114,19 +114,19 @@ def schema() -> Call[results.Schema]:
     return Call("GET", "/v1/schema", results.Schema)
 
 
-def ready() -> Call[results.Health]:
+def ready() -> Call[results.Readiness]:
     """Not repeated: the question is about now."""
-    return Call("GET", "/readyz", results.Health, repeatable=False)
+    return Call("GET", "/readyz", results.Readiness, repeatable=False)
 
 
 def graft(
     name: str, prompt: bytes, *, activate: bool, wait: Literal["all", "local"]
-) -> Call[results.Graft]:
+) -> Call[results.Change]:
     """Repeatable: a prompt is known by its digest."""
     return Call(
         "PUT",
         _task_path(name),
-        results.Graft,
+        results.Change,
         door="admin",
         body=prompt,
         content_type="application/octet-stream",
@@ -160,6 +160,9 @@ def workers() -> Call[results.Workers]:
 
 
 def _task_path(name: str) -> str:
+    if not name.strip("."):
+        # Dots alone would be taken for steps up the path, whatever is quoted.
+        raise BadRequest(f"{name!r} is no task's name")
     return f"/v1/tasks/{quote(name, safe='')}"
 
 

@@ -53,16 +53,26 @@ class ScoreResult(_Answer):
 class Accepted(_Answer):
     """How many events were stored."""
 
+    request_id: str
     accepted: int
 
 
 class Task(_Answer):
-    """One task; version is None where none is active."""
+    """One task: a head of the bundle (version 0, never changed) or a grafted prompt.
+
+    Attributes:
+        version: the one that scores; None while none does.
+        metrics: test figures as they were when it was trained.
+        parameters: how many were trained for it.
+    """
 
     name: str
-    kind: str
-    version: int | None = None
-    versions: list[dict[str, Any]] = []
+    kind: Literal["head", "prompt"]
+    version: int | None
+    versions: list[dict[str, Any]]
+    metrics: dict[str, float]
+    parameters: int
+    provenance: dict[str, Any]
 
 
 class Tasks(_Answer):
@@ -73,20 +83,24 @@ class Tasks(_Answer):
 
 
 class Schema(_Answer):
-    """The feature schema: which fields, behaviours and ids the model takes."""
+    """Which fields, behaviours and ids the model takes."""
 
+    user_id_type: Literal["int64", "string"]
+    item_id_type: Literal["int64", "string"]
     fields: list[dict[str, Any]]
     behaviours: list[str]
+    history_length: int
 
 
-class Health(_Answer):
-    """Readiness, with its reasons."""
+class Readiness(_Answer):
+    """Whether the answering worker takes traffic, and the generation it serves."""
 
     status: str
+    generation: int
 
 
 class Worker(_Answer):
-    """One worker process and what it has reached."""
+    """One worker process and the generation it has reached."""
 
     id: str
     state: str
@@ -94,25 +108,27 @@ class Worker(_Answer):
 
 
 class Workers(_Answer):
-    """All worker processes of all hosts."""
+    """All workers of all hosts."""
 
+    generation: int
     workers: list[Worker]
 
 
 class Change(_Answer):
-    """A change of the live tasks, and which workers made it."""
+    """What a graft, rollback or removal did, and where it is done.
+
+    Attributes:
+        version: the one that scores now; None where none does.
+        checks: what a graft's checks found.
+        took_ms: from the whole body to the answer.
+    """
 
     name: str
+    version: int | None
     generation: int
-    version: int | None = None
-    workers: list[Worker] = []
-    took_ms: float | None = None
-
-
-class Graft(Change):
-    """A graft; checks names what was checked and found."""
-
+    workers: list[Worker]
     checks: dict[str, Any] = {}
+    took_ms: float
 
 
 class History(_Answer):

@@ -28,7 +28,8 @@ class Client:
         base_url: of the public port, like http://127.0.0.1:8000.
         admin_url: of the admin port; needed, with a token, by graft, rollback, remove, history and
             workers.
-        timeout_s: what one call may take, its further tries included.
+        timeout_s: what one call may take, its further tries included; only an answer that comes
+            in drops can stretch it.
 
     Every method raises ClientError; client/errors.py draws the tree.
     """
@@ -91,7 +92,7 @@ class Client:
         *,
         activate: bool = True,
         wait: Literal["all", "local"] = "all",
-    ) -> results.Graft:
+    ) -> results.Change:
         """Put a prompt file's bytes under a task's name.
 
         Raises:
