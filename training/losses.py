@@ -146,8 +146,7 @@ def _looked_up(inputs: Inputs) -> Tensor:
         inputs.item_ids,
         inputs.item_bags,
     )
-    flat = torch.cat([g.flatten() for g in groups])
-    rows: Tensor = torch.unique(flat)  # type: ignore[no-untyped-call]
+    rows: Tensor = torch.unique(torch.cat([g.flatten() for g in groups]))
     return rows
 
 

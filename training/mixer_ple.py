@@ -1,12 +1,12 @@
 """Experts of each task beside shared ones, in one or several layers.
 
-    cgc, ple   o_t = mixture of task t's K experts and the S shared ones   (Tang et al., RecSys 2020)
-    aftb       o_t = mixture of all T * K + S experts, the other tasks' detached: all forward,
-               task-specific backward                                     (STEM-Net, arXiv 2308.13537)
+    cgc, ple  o_t = mixture of task t's K experts and the S shared ones (Tang et al., RecSys 2020)
+    aftb      o_t = mixture of all T * K + S experts, the other tasks' detached: all forward,
+              task-specific backward (STEM-Net, arXiv 2308.13537)
 
-Layer 0 reads the bottom's views. A later layer reads o_t for its own experts and, where layer 0 read
-base, the shared stream o_0 that was gated on base; its gates read o_t (aftb: o_t + o_0, the form
-STEM-Net's gates have on embeddings). The last layer has no shared stream.
+Layer 0 reads the bottom's views. A later layer reads o_t for its own experts and, where layer 0
+read base, the shared stream o_0 that was gated on base; its gates read o_t (aftb: o_t + o_0, the
+form STEM-Net's gates have on embeddings). The last layer has no shared stream.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every published multi-task model but MPT-Rec: outputs, losses and gradients of the same weights."""
+"""The other published multi-task models: outputs, losses and gradients of the same weights."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def slots_of(golden: Golden, model: MultiTaskModel, columns: list[int]) -> dict[
         for e in range(mixer.experts.groups):
             slots |= stack_slots(mixer.experts, e, f"expert.{e}", columns)
         for g in range(mixer.gates.groups):
-            name = f"gate.{g}" if mixer.gates.groups == tasks else "gate"
+            name = f"gate.{g}" if golden.meta["model"] == "mmoe" else "gate"
             slots |= stack_slots(mixer.gates, g, name, columns)
     elif isinstance(mixer, AitmMixer):
         slots |= aitm_slots(mixer, tasks, columns)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch.testing import assert_close
+
+from tests.training.worlds import D, random_inputs, schema
+from training.bottoms import PlainBottom, StemBottom
+from training.embedding import FeatureEmbedding, split_order
+
+
+def embedding() -> FeatureEmbedding:
+    torch.manual_seed(0)
+    return FeatureEmbedding(schema(), D, "torch")
+
+
+def test_a_bag_is_the_mean_of_what_it_holds() -> None:
+    e, inputs = embedding(), random_inputs(schema(), 2, 3)
+    bags = torch.tensor([[30, 31, 0], [0, 0, 33], [0, 0, 0]], dtype=torch.int32)
+    genres = e.item_fields(replace(inputs, item_bags=bags))[:, 1]  # fields: item, genres, genre
+    assert_close(genres[0], (e.table[30] + e.table[31]) / 2)
+    assert_close(genres[1], e.table[33])
+    assert not genres[2].any()
+
+
+def test_fields_stand_in_schema_order() -> None:
+    e, inputs = embedding(), random_inputs(schema(), 2, 3)
+    found = e.item_fields(inputs)
+    assert torch.equal(found[:, 0], e.table[inputs.item_ids[:, 0]])
+    assert torch.equal(found[:, 2], e.table[inputs.item_ids[:, 1]])
+
+
+def test_a_history_is_the_mean_of_its_events_per_behaviour_and_attribute() -> None:
+    e = embedding()
+    history = torch.zeros(2, 2, 3, 2, dtype=torch.int32)
+    history[0, 1, :2] = torch.tensor([[11, 30], [12, 31]])
+    means = e.behaviour_means(history)  # (U, M * A, d)
+    assert_close(means[0, 2], (e.table[11] + e.table[12]) / 2)
+    assert_close(means[0, 3], (e.table[30] + e.table[31]) / 2)
+    assert not means[0, :2].any()
+    assert not means[1].any()
+
+
+def test_what_stands_beyond_the_end_of_a_history_changes_nothing() -> None:
+    e, inputs = embedding(), random_inputs(schema(), 4, 1)
+    dirty = inputs.history.clone()
+    dirty[..., 1] = torch.where(dirty[..., 0] == 0, 30, dirty[..., 1])
+    assert torch.equal(e.behaviour_means(dirty), e.behaviour_means(inputs.history))
+
+
+def test_a_shorter_history_axis_gives_the_same() -> None:
+    e = embedding()
+    history = random_inputs(schema(), 4, 1).history
+    history[:, :, 3:] = 0
+    assert_close(e.behaviour_means(history[:, :, :3]), e.behaviour_means(history))
+
+
+def test_the_padding_row_is_zero_and_learns_nothing() -> None:
+    e = embedding()
+    e.look_up(torch.tensor([0, 3, 0])).sum().backward()  # type: ignore[no-untyped-call]
+    assert not e.table[0].any()
+    assert e.table.grad is not None
+    assert not e.table.grad[0].any()
+    assert e.table.grad[3].any()
+
+
+def test_split_order_names_the_unsplit_columns() -> None:
+    """H is [dense, fields, behaviours] over both places; each part keeps that order."""
+    order = split_order(schema(), D)
+    age, price, user, tastes, item, genres, genre, behaviours = 0, 1, 2, 6, 10, 14, 18, 22
+    want = [age, *range(user, user + D), *range(tastes, tastes + D)]
+    want += range(behaviours, behaviours + 4 * D)
+    want += [price, *range(item, item + D), *range(genres, genres + D), *range(genre, genre + D)]
+    assert order == want
+
+
+def test_dense_columns_come_first_in_each_part() -> None:
+    inputs = random_inputs(schema(), 2, 3)
+    h = PlainBottom(schema(), D, "torch")(inputs).base
+    assert torch.equal(h.user[:, :1], inputs.user_dense)
+    assert torch.equal(h.item[:, :1], inputs.item_dense)
+
+
+def test_the_joint_stem_table_is_bit_equal_to_a_table_per_task_and_a_shared_one() -> None:
+    tasks, inputs = 2, random_inputs(schema(), 3, 5)
+    stem = StemBottom(schema(), D, tasks, "torch")
+    views = stem(inputs)
+    apart = []
+    for chunk in range(tasks + 1):
+        plain = PlainBottom(schema(), D, "torch")
+        with torch.no_grad():
+            plain.embedding.table.copy_(stem.embedding.table[:, chunk * D : (chunk + 1) * D])
+        apart.append(plain(inputs).base)
+    for t in range(tasks):
+        assert torch.equal(views.own.user[t], apart[t].user)
+        assert torch.equal(views.own.item[t], apart[t].item)
+    assert torch.equal(views.base.user, apart[tasks].user)
+    assert torch.equal(views.base.item, apart[tasks].item)
+
+
+def test_the_stem_gate_takes_dense_columns_once() -> None:
+    inputs = random_inputs(schema(), 3, 5)
+    views = StemBottom(schema(), D, 2, "torch")(inputs)
+    assert torch.equal(views.gate.item[1, :, :1], inputs.item_dense)
+    summed = views.own.item[1, :, 1:] + views.base.item[:, 1:]
+    assert torch.equal(views.gate.item[1, :, 1:], summed)
