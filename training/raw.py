@@ -91,8 +91,10 @@ def profiles(log: Log, schema: FeatureSchema, sequences: Sequences | None) -> It
 
 
 def _fields(schema: FeatureSchema, side: Side, row: Values) -> Values:
-    names = (field.name for field in schema.fields if field.side == side)
-    return {name: row[name] for name in names if row.get(name) is not None}
+    # The ids fill their own fields.
+    names = {field.name for field in schema.fields if field.side == side}
+    names -= {schema.user_id_field, schema.item_id_field}
+    return {name: row[name] for name in sorted(names) if row.get(name) is not None}
 
 
 def _histories(
