@@ -27,6 +27,7 @@ from contract.schema import (
     MultiValuedField,
     Place,
 )
+from contract.vocabulary import MAX_KEY_BYTES
 from service.errors import InvalidField
 from service.features import UserFeatures
 from service.messages import ScoreRequest
@@ -79,7 +80,7 @@ class Encoder:
             column = columns.ids[self.schema.user_id_field]
             vocabulary = self._vocabulary_of(self.schema.user_id_field)
             try:
-                arrays["user_ids"][0, column] = self._row(vocabulary, request.user_id)
+                arrays["user_ids"][0, column] = self._row_of(vocabulary, request.user_id)
             except ValueError as err:
                 raise InvalidField("user_id", str(err)) from err
         stored = {n: v for n, v in features.profile.items() if n not in request.user}
@@ -188,7 +189,7 @@ class Encoder:
         elif field.kind == "categorical":
             if value is not None:
                 column = columns.ids[field.name]
-                arrays[f"{place}_ids"][row, column] = self._row(field.vocabulary, value)
+                arrays[f"{place}_ids"][row, column] = self._row_of(field.vocabulary, value)
         else:
             bag = _bag(field, value)
             start = columns.bags[field.name]
@@ -198,9 +199,14 @@ class Encoder:
                 found = self._lookups.rows(field.vocabulary, bag)
                 arrays[f"{place}_bags"][row, start : start + len(bag)] = found
 
-    def _find_row(self, vocabulary: str, value: object) -> np.int32:
+    def _row_of(self, vocabulary: str, value: object) -> np.int32:
         if isinstance(value, list):
             raise ValueError("expected one value, got a list")
+        if isinstance(value, str) and len(value) > MAX_KEY_BYTES:
+            return self._find_row(vocabulary, value)  # too long to be worth remembering
+        return self._row(vocabulary, value)
+
+    def _find_row(self, vocabulary: str, value: object) -> np.int32:
         row: np.int32 = self._lookups.rows(vocabulary, [value])[0]
         return row
 

@@ -1,0 +1,86 @@
+"""The committed tiny model, opened as the service opens it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.bundle import Bundle, open_bundle
+from service.bank import PromptBank
+from service.encoder import Encoder
+from service.engine import Engine, EnginePool
+from service.features import Event, FeatureStore, UserFeatures
+from service.messages import ScoreRequest
+from service.metrics import Metrics
+from service.prover import PromptProver
+from service.registry import TaskRegistry
+from service.scoring import Limits, Model, Scorer
+from service.task_directory import open_task_directory
+from service.task_store import TaskStore
+
+FOLDER = Path(__file__).parents[1] / "golden" / "tiny"
+BUNDLE = FOLDER / "bundle"
+NOTHING = UserFeatures(profile={}, histories={}, items={})
+LIMITS = Limits(
+    max_tasks_by_default=8, default_deadline_s=10.0, max_deadline_s=20.0, item_overrides=False
+)
+
+
+def prompt_bytes(task: str) -> bytes:
+    return (FOLDER / f"{task}.safetensors").read_bytes()
+
+
+def request(**changes: object) -> ScoreRequest:
+    fields: dict[str, object] = {"user_id": "user-3", "item_ids": [100, 101, 102], **changes}
+    return ScoreRequest(**fields)  # type: ignore[arg-type]  # tests say what they mean
+
+
+class NoFeatures:
+    """A feature store that knows nobody."""
+
+    async def read(self, user: str, items: object = ()) -> UserFeatures:
+        return NOTHING
+
+    async def append(self, events: list[Event]) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Tiny:
+    """All of a process but its ports."""
+
+    bundle: Bundle
+    model: Model
+    store: TaskStore
+    registry: TaskRegistry
+    scorer: Scorer
+    metrics: Metrics
+
+    async def scores(self, **changes: object) -> dict[str, NDArray[np.float32]]:
+        return (await self.scorer.score(request(**changes))).scores
+
+
+@asynccontextmanager
+async def tiny(
+    tasks: Path, features: FeatureStore | None = None, limits: Limits = LIMITS
+) -> AsyncIterator[Tiny]:
+    """The tiny model over a task store folder, its desired tasks restored."""
+    bundle = open_bundle(BUNDLE)
+    engine, pool = Engine.open(bundle), EnginePool(1)
+    bank = PromptBank(bundle.manifest.prompt_tensors, limit=512, capacity=2)
+    model = Model("tiny", Encoder(bundle.lookups), engine, pool, bank)
+    store, metrics = open_task_directory(tasks), Metrics()
+    prover = PromptProver(bundle.manifest, bank, engine, pool)
+    registry = TaskRegistry(bundle.manifest, prover, store, metrics)
+    known: FeatureStore = features or NoFeatures()  # type: ignore[assignment]  # reads only
+    scorer = Scorer(model, registry, known, metrics, limits)
+    try:
+        await registry.converge()
+        yield Tiny(bundle, model, store, registry, scorer, metrics)
+    finally:
+        pool.close()
