@@ -18,6 +18,7 @@ from service.embedded_store import open_embedded_store
 from service.errors import InvalidField
 from service.features import Event, FeatureStore, UserRecord, pack_events
 from service.packing import (
+    MAX_EVENTS,
     Corruption,
     Layout,
     history_head,
@@ -241,6 +242,7 @@ async def test_a_poisoned_history_is_absent_and_counted(world: World) -> None:
         (good[:-3], "length"),
         (b"\x80pickle" + good, "magic"),
         (history_head(world.layout, history_key("bob", "click")) + good[8:], "owner"),
+        (good + bytes(world.layout.width * MAX_EVENTS), "too_long"),
     ):
         world.spoil(key, poison)
         known = await world.store.read("ann")
@@ -262,9 +264,13 @@ async def test_poisoned_fields_are_absent_and_counted(world: World) -> None:
 
 
 async def test_an_append_heals_a_poisoned_history(world: World) -> None:
-    world.spoil(history_key("ann", "click"), b"TG rubbish")
-    await world.store.append([world.event("ann", 1, 1)])
-    assert await world.history("ann") == [1]
+    key = history_key("ann", "click")
+    head = history_head(world.layout, key)
+    overlong = bytes(world.layout.width * (MAX_EVENTS + 1))
+    for poison in (b"TG rubbish", head + b"x", head + overlong):
+        world.spoil(key, poison)
+        await world.store.append([world.event("ann", 1, 1)])
+        assert await world.history("ann") == [1]
 
 
 async def test_what_is_read_cannot_be_written(world: World) -> None:

@@ -75,6 +75,31 @@ async def test_a_hung_server_costs_its_budget_and_no_more(
     assert await clicks(store) == [1]
 
 
+async def test_a_server_that_trickles_its_answer_costs_the_budget_and_no_more() -> None:
+    """Each byte comes in time for the socket; the answer never does."""
+
+    over, ended = asyncio.Event(), asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not over.is_set():
+            writer.write(b"+")
+            await asyncio.sleep(BUDGET_S / 10)
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = RedisStore(f"redis://127.0.0.1:{port}", LAYOUT, lambda _: None, OPTIONS)
+    with pytest.raises(StoreUnavailable, match="in time"):
+        async with asyncio.timeout(10 * BUDGET_S):
+            await store.read("ann")
+    await store.close()
+    over.set()
+    await ended.wait()
+    server.close()
+    await server.wait_closed()
+
+
 async def test_more_callers_than_connections_wait_no_longer_than_the_budget(
     own_redis: RedisServer, store: RedisStore
 ) -> None:
