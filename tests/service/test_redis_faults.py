@@ -77,7 +77,6 @@ async def test_a_hung_server_costs_its_budget_and_no_more(
 
 async def test_a_server_that_trickles_its_answer_costs_the_budget_and_no_more() -> None:
     """Each byte comes in time for the socket; the answer never does."""
-
     over, ended = asyncio.Event(), asyncio.Event()
 
     async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
