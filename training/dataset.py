@@ -245,7 +245,7 @@ def _user_arrays(first: pl.DataFrame, world: _World) -> _Arrays:
     """The user tensors of each group, from its first row."""
     if USER_ROW in first.columns:
         users = world.log.users[first.get_column(USER_ROW)].drop(USER)
-        first = pl.concat([first, users], how="horizontal")
+        first = first.hstack(users.get_columns())
     return _tensors(encode(first, world.lookups, "user"))
 
 

@@ -96,7 +96,7 @@ def _scaled(values: pl.Series, field: DenseField, lookups: Lookups) -> NDArray[n
 
 def _bag(values: pl.Series, field: MultiValuedField, lookups: Lookups) -> NDArray[np.int32]:
     lengths = values.list.len().fill_null(0).to_numpy().astype(np.int64)
-    flat = values.filter(values.list.len() > 0).explode()
+    flat = values.filter(values.list.len() > 0).explode(empty_as_null=False)
     bag = np.full((len(values), field.max_values), PADDING, dtype=np.int32)
     if len(flat):
         row = np.repeat(np.arange(len(values)), lengths)

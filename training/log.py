@@ -230,7 +230,7 @@ def _all_items(items: _Entity, rows: pl.DataFrame, prior: pl.DataFrame | None) -
     seen = [rows.get_column(ITEM)]
     if prior is not None:
         lists = prior.drop(USER).get_columns()
-        seen += [column.explode().drop_nulls().alias(ITEM) for column in lists]
+        seen += [column.explode(empty_as_null=False).drop_nulls().alias(ITEM) for column in lists]
     frame = _complete(items, seen)
     if not items.gathered:
         return frame

@@ -148,7 +148,9 @@ def _prior_events(
     """User row, item row, and how many events before the log it was (1 = the last)."""
     length = pl.col(ITEM).list.len().cast(pl.Int64)
     lists = prior.select(USER, pl.col(behaviour).alias(ITEM)).filter(length > 0)
-    flat = lists.with_columns(pl.int_ranges(length, 0, -1).alias("age")).explode(ITEM, "age")
+    flat = lists.with_columns(pl.int_ranges(length, 0, -1).alias("age")).explode(
+        ITEM, "age", empty_as_null=False
+    )
     for frame, key, number in ((log.users, USER, USER_ROW), (log.items, ITEM, ITEM_ROW)):
         numbered = frame.select(key).with_row_index(number)
         flat = flat.join(numbered, on=key, how="left", maintain_order="left")

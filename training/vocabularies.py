@@ -84,7 +84,7 @@ def _training_values(
 def _count(values: pl.Series, weights: NDArray[np.int64]) -> pl.DataFrame:
     frame = pl.DataFrame({"key": values, "count": weights}).filter(pl.col("count") > 0)
     if isinstance(values.dtype, pl.List):
-        frame = frame.filter(pl.col("key").list.len() > 0).explode("key")
+        frame = frame.filter(pl.col("key").list.len() > 0).explode("key", empty_as_null=False)
     return frame.drop_nulls().group_by("key").agg(pl.col("count").sum())
 
 
