@@ -78,6 +78,11 @@ class TaskDirectory:
             ]
         except (OSError, ValidationError) as err:
             raise CorruptStore("the task store's changes.jsonl is damaged; restore a copy") from err
+        if len(log) < last.log_bytes:
+            raise CorruptStore(
+                f"the task store's changes.jsonl was cut to {len(log)} of {last.log_bytes} bytes; "
+                "restore a copy"
+            )
         return (*logged, *last.state.changes)
 
     def prompt(self, sha256: str) -> bytes:

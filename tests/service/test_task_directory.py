@@ -234,12 +234,13 @@ def test_a_damaged_state_is_named_and_never_taken_for_an_empty_one(
         TaskDirectory(root_of(tmp_path)).read()
 
 
+@pytest.mark.parametrize("content", [b"x", b""])
 def test_a_damaged_log_refuses_the_history_and_nothing_else(
-    store: TaskDirectory, tmp_path: Path
+    store: TaskDirectory, tmp_path: Path, content: bytes
 ) -> None:
     step(store, b"one")
     step(store, b"two")
-    (root_of(tmp_path) / "changes.jsonl").write_bytes(b"x")
+    (root_of(tmp_path) / "changes.jsonl").write_bytes(content)
     with pytest.raises(CorruptStore, match=r"changes\.jsonl"):
         store.history()
     assert step(store, b"three").generation == 3
