@@ -66,9 +66,7 @@ def read_token(line: str) -> Token:
     return Token(name, known, digest, int(expiry) if expiry else None)
 
 
-def new_token(
-    name: str, scopes: Sequence[str], expires_s: int | None = None
-) -> tuple[str, Token]:
+def new_token(name: str, scopes: Sequence[str], expires_s: int | None = None) -> tuple[str, Token]:
     """A fresh secret, to be shown once, and the token to configure.
 
     Raises:

@@ -8,6 +8,7 @@ bytes --RequestDecoder.score---> ScoreRequest --> Scorer (which checks fields an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from service.messages import ScoreRequest
 from service.request_types import events_type, score_type
 from service.settings import Settings
 
+# msgspec ends a message with "at `$.items[3].tags`" or "at `key` in `$.context`".
+_PATH = re.compile(r"`\$\.?(.*)`$")
 Message = TypeVar("Message")
 
 
@@ -79,8 +82,9 @@ def _decode(decoder: msgspec.json.Decoder[Message], body: bytes | bytearray) -> 
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as err:
-        message, _, path = str(err).partition(" - at `$")
-        raise InvalidField(path.rstrip("`").removeprefix(".") or "body", message) from err
+        message, _, place = str(err).partition(" - at ")
+        found = _PATH.search(place)
+        raise InvalidField(found[1] if found and found[1] else "body", message) from err
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise Malformed(f"the body is not JSON in UTF-8: {err}") from err
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +23,18 @@ from service.errors import InvalidField
 VERSION = "1"
 
 
-def application(title: str, routers: Iterable[APIRouter], *, openapi: bool, docs: bool) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI with a document that is made outside it."""
+
+    document: dict[str, Any]
+
+    def openapi(self) -> dict[str, Any]:
+        return self.document
+
+
+def application(
+    title: str, routers: Iterable[APIRouter], *, openapi: bool, docs: bool
+) -> Application:
     """An application without redirects: each path has one spelling.
 
     Args:
@@ -32,7 +43,7 @@ def application(title: str, routers: Iterable[APIRouter], *, openapi: bool, docs
         openapi: whether anybody may read /openapi.json, which the caller fills in.
         docs: whether /docs shows it.
     """
-    app = FastAPI(
+    app = Application(
         title=title,
         version=VERSION,
         openapi_url="/openapi.json" if openapi else None,
