@@ -27,12 +27,14 @@ class Layers:
     """The shape of a perceptron.
 
     A ReLU (and dropout) follows every unit; out, if given, is a last layer without activation.
+    zero_last starts the last layer at zero, so that the whole gives zero until it has learned.
     """
 
     units: Sequence[int]
     out: int | None = None
     bias: bool = True
     dropout: Sequence[float] = ()
+    zero_last: bool = False
 
     @property
     def width(self) -> int:
@@ -61,6 +63,7 @@ class StackedMLP(nn.Module):
         self.penalised = penalised
         self.activated = len(layers.units)
         self.dropout = tuple(layers.dropout)
+        self.zero_last = layers.zero_last
         self.weights = nn.ParameterList(torch.empty(groups, o, i) for i, o in pairs)
         self.biases = nn.ParameterList(torch.empty(groups, o) for _, o in pairs if layers.bias)
         self.reset("torch")
@@ -76,6 +79,10 @@ class StackedMLP(nn.Module):
         for bias, weight in zip(self.biases, self.weights, strict=False):
             bound = 0.0 if init == "xavier" else 1.0 / math.sqrt(weight.shape[2])
             nn.init.uniform_(bias, -bound, bound)
+        if self.zero_last:
+            nn.init.zeros_(self.weights[-1])
+            for bias in self.biases[-1:]:
+                nn.init.zeros_(bias)
 
     def forward(self, x: Split) -> Tensor:
         """(G, N, o): all groups on one view; or, of V stacked views, each by its G / V groups."""

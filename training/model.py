@@ -17,6 +17,7 @@ from contract.schema import FeatureSchema
 from training.aitm import AitmMixer
 from training.bottoms import PlainBottom, StemBottom, Views
 from training.config import ModelConfig
+from training.dtrn import DtrnBottom
 from training.environment import EnvironmentClassifier
 from training.errors import ConfigError
 from training.esmm import TASKS as FUNNEL_TASKS
@@ -126,6 +127,11 @@ class MultiTaskModel(nn.Module):
             tower_units=self.config.tower_units,
         )
 
+    def bake(self) -> None:
+        """Drop what only learning needs (DTRN's hypernetwork); scores do not change by a bit."""
+        if isinstance(self.bottom, DtrnBottom):
+            self.bottom.conditions.bake()
+
     def _views(self, inputs: Inputs) -> Views:
         views: Views = self.bottom(inputs)
         return views
@@ -144,7 +150,12 @@ def build_model(config: ModelConfig, schema: FeatureSchema, tasks: Sequence[str]
     return MultiTaskModel(config, schema, tasks)
 
 
-def _bottom(config: ModelConfig, schema: FeatureSchema, tasks: int) -> PlainBottom | StemBottom:
+Bottom = PlainBottom | StemBottom | DtrnBottom
+
+
+def _bottom(config: ModelConfig, schema: FeatureSchema, tasks: int) -> Bottom:
+    if config.bottom == "dtrn":
+        return DtrnBottom(schema, config, tasks)
     if config.bottom == "stem":
         return StemBottom(schema, config.embedding_dim, tasks, config.init)
     return PlainBottom(schema, config.embedding_dim, config.init)

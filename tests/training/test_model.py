@@ -39,7 +39,7 @@ ANY_MIXER: list[dict[str, Any]] = [
     {"mixer": "mpt"},
 ]
 PLAIN_ONLY: list[dict[str, Any]] = [{"mixer": "aitm"}, {"mixer": "esmm"}]
-BOTTOMS = ("shared", "stem")
+BOTTOMS = ("shared", "stem", "dtrn")
 MODELS = [{"bottom": b, **m} for b in BOTTOMS for m in ANY_MIXER] + PLAIN_ONLY
 
 
