@@ -8,6 +8,7 @@ Only tasks with new = false are learned. A loss that is not finite ends the run 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -159,22 +160,26 @@ class _Run:
             outputs = model(batch.inputs, alpha=self._alpha(step))
             own = None if state.environment is None else state.environment[batch.sample]
             parts = total_loss(model, outputs, batch, own, self.fit, self.weights)
+            terms = self._finite_terms(parts, step)
             state.optimizer.zero_grad(set_to_none=True)
             parts.total.backward()  # type: ignore[no-untyped-call]  # torch's
             if self.fit.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.fit.clip_norm)
-            self._refuse_nonfinite(parts.total, step)
             state.optimizer.step()
-            terms = self._named(parts)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value * len(rows)
             self.progress.step(terms["total"])
         return {name: value / len(train) for name, value in sums.items()}
 
-    def _named(self, parts: LossParts) -> dict[str, float]:
-        """The terms of one step that this model has; a task's own under "task:" and its name."""
+    def _finite_terms(self, parts: LossParts, step: int) -> dict[str, float]:
+        """The terms of one step; a task's own stands under "task:" and its name."""
         terms = (parts.shared, parts.environment, parts.hinge, parts.l2, parts.total)
         values = torch.cat([parts.task, torch.stack(terms)]).tolist()
+        if not math.isfinite(values[-1]):
+            raise TrainingError(
+                f"the loss is {values[-1]} at epoch {self.state.epoch}, step {step + 1}; lower "
+                "fit.learning_rate or set fit.clip_norm, and look for outliers in dense columns"
+            )
         return dict(zip((*(f"task:{task}" for task in self.tasks), *TERMS), values, strict=True))
 
     def _alpha(self, step: int) -> float | None:
@@ -189,13 +194,6 @@ class _Run:
             epochs=fit.epochs,
             batch_size=fit.batch_size,
         )
-
-    def _refuse_nonfinite(self, loss: Tensor, step: int) -> None:
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss is {loss.item()} at epoch {self.state.epoch}, step {step + 1}; lower "
-                "fit.learning_rate or set fit.clip_norm, and look for outliers in dense columns"
-            )
 
     def _reassign(self) -> None:
         """Every env_interval epochs each row's environment becomes the task it is easiest for."""

@@ -7,18 +7,19 @@ A loss that is not finite is a TrainingError.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from training.config import TuneConfig
 from training.errors import TrainingError
 from training.evaluate import chunks
 from training.frozen import Examples
+from training.losses import prompt_loss
 from training.metrics import auc
 from training.mlp import Layers, StackedMLP
 from training.progress import SILENT, EpochRecord, Progress
@@ -90,23 +91,18 @@ def _head_epoch(
 ) -> dict[str, float]:
     """One pass over the cached training rows; the mean losses by part."""
     head.train()
-    sums = {"task": 0.0, "l2": 0.0}
+    sums = [0.0, 0.0, 0.0]
     for rows in batches:
         logits = head(train.cache.rows(rows))
-        loss = functional.binary_cross_entropy_with_logits(logits, train.labels[rows])
-        l2 = config.l2_network * _half_square(head.tower)
+        loss = prompt_loss(head.tower, logits, train.labels[rows], config.l2_network)
+        terms = torch.stack([loss.bce, loss.l2, loss.total]).tolist()
+        if not math.isfinite(terms[-1]):
+            raise TrainingError(f"the loss is {terms[-1]} while tuning; lower tune.learning_rate")
         optimizer.zero_grad(set_to_none=True)
-        (loss + l2).backward()  # type: ignore[no-untyped-call]  # torch's
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(f"the loss is {loss.item()} while tuning; lower tune.learning_rate")
+        loss.total.backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
-        progress.step(loss.item())
-        sums["task"] += loss.item() * len(rows)
-        sums["l2"] += l2.item() * len(rows)
+        progress.step(terms[-1])
+        sums = [total + term * len(rows) for total, term in zip(sums, terms, strict=True)]
     head.eval()
-    losses = {name: value / len(train.rows) for name, value in sums.items()}
-    return {**losses, "total": sum(losses.values())}
-
-
-def _half_square(tower: StackedMLP) -> Tensor:
-    return 0.5 * torch.stack([weight.square().sum() for weight in tower.weights]).sum()
+    means = (value / len(train.rows) for value in sums)
+    return dict(zip(("task", "l2", "total"), means, strict=True))
