@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contract.bundle import Bundle, GoldenRequest, open_bundle
+from contract.errors import CorruptBundle
+from service.app import Parts
+from service.bank import PromptBank
+from service.encoder import Encoder
+from service.engine import Engine, EnginePool
+from service.errors import ConfigError
+from service.metrics import Metrics
+from service.parts import open_parts, replay_golden
+from service.scoring import Model
+from service.settings import Settings
+from service.sync import TaskFollower
+from service.task_directory import open_task_directory
+from service.task_store import StoredPrompt, graft
+from tests.service.tiny import BUNDLE, prompt_bytes, request, tiny
+
+
+def model_of(bundle: Bundle) -> Model:
+    bank = PromptBank(bundle.manifest.prompt_tensors, limit=2)
+    return Model("m", Encoder(bundle.lookups), Engine.open(bundle), EnginePool(1), bank)
+
+
+def with_golden(change: Callable[[GoldenRequest], GoldenRequest]) -> Bundle:
+    bundle = open_bundle(BUNDLE)
+    return replace(bundle, golden=(*bundle.golden[1:], change(bundle.golden[0])))
+
+
+def test_the_golden_requests_score_here_as_they_did_in_pytorch() -> None:
+    bundle = open_bundle(BUNDLE)
+    replay_golden(bundle, model_of(bundle))
+
+
+def test_a_service_whose_scores_differ_from_pytorch_does_not_start() -> None:
+    def shift(golden: GoldenRequest) -> GoldenRequest:
+        scores = {task: [p + 1e-3 for p in column] for task, column in golden.scores.items()}
+        return replace(golden, scores=scores)
+
+    bundle = with_golden(shift)
+    with pytest.raises(CorruptBundle, match=r"scores 0\.001 away from PyTorch"):
+        replay_golden(bundle, model_of(bundle))
+
+
+def test_a_golden_request_that_cannot_be_encoded_is_named() -> None:
+    bundle = with_golden(lambda golden: replace(golden, request={"user_id": 1, "item_ids": [1]}))
+    with pytest.raises(CorruptBundle, match="cannot be encoded: user_id"):
+        replay_golden(bundle, model_of(bundle))
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(
+        bundle=BUNDLE,
+        feature_store=f"embedded:{folder / 'features'}",
+        task_store=str(folder / "tasks"),
+    )
+
+
+async def started(folder: Path) -> Parts:
+    parts = open_parts(settings(folder), Metrics())
+    await parts.start()
+    return parts
+
+
+async def test_the_real_parts_start_score_and_stop(tmp_path: Path) -> None:
+    parts = await started(tmp_path)
+    try:
+        assert set((await parts.scorer.score(request())).scores) == {"click", "like"}
+        await parts.tasks.graft("share", prompt_bytes("share"), activate=True, actor="test")
+    finally:
+        await parts.stop()
+    again = await started(tmp_path)
+    try:
+        assert "share" in (await again.scorer.score(request())).scores
+    finally:
+        await again.stop()
+
+
+async def test_a_store_made_for_another_backbone_is_said_at_start(tmp_path: Path) -> None:
+    store = open_task_directory(tmp_path / "tasks")
+    foreign = prompt_bytes("share")[:-1]
+    sha256 = store.put_prompt(foreign)
+    stored = StoredPrompt(sha256, len(foreign), 0.0)
+    store.update(lambda state: graft(state, "share", stored, "test"))
+    parts = open_parts(settings(tmp_path), Metrics())
+    try:
+        with pytest.raises(ConfigError, match="another TASKGRAFT_TASK_STORE"):
+            await parts.start()
+    finally:
+        await parts.stop()
+
+
+class Log:
+    """Collects event names."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def info(self, event: str, **fields: object) -> None:
+        self.events.append(event)
+
+    warning = info
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  # what is awaited has no event of its own
+            await asyncio.sleep(0.01)
+
+
+async def test_a_follower_brings_what_another_process_grafted(tmp_path: Path) -> None:
+    async with tiny(tmp_path) as one, tiny(tmp_path) as other:
+        log = Log()
+        follower = TaskFollower(other.registry, other.store, log)
+        follower.start()
+        try:
+            await one.registry.graft("skip", prompt_bytes("skip"), activate=True, actor="test")
+            await until(lambda: "skip" in other.registry.snapshot)
+            await one.registry.remove("skip", actor="test")
+            await until(lambda: "skip" not in other.registry.snapshot)
+        finally:
+            await follower.stop()
+        assert set(log.events) == {"tasks_followed"}
+
+
+async def test_a_follower_that_cannot_follow_says_so_and_catches_up_later(tmp_path: Path) -> None:
+    async with tiny(tmp_path) as one, tiny(tmp_path) as other:
+        log, manifest = Log(), other.bundle.manifest
+        other.registry._prover._manifest = manifest.model_copy(update={"fingerprint": "0" * 64})
+        follower = TaskFollower(other.registry, other.store, log)
+        follower.start()
+        try:
+            await one.registry.graft("skip", prompt_bytes("skip"), activate=True, actor="test")
+            await until(lambda: other.registry.workers()[0]["state"] == "behind")
+            assert "skip" not in other.registry.snapshot
+            other.registry._prover._manifest = manifest
+            await until(lambda: "skip" in other.registry.snapshot)
+            await until(lambda: other.registry.workers()[0]["state"] == "serving")
+        finally:
+            await follower.stop()
+        assert set(log.events) == {"tasks_not_followed", "tasks_followed"}
