@@ -46,13 +46,11 @@ class DtrnBottom(nn.Module):
         self.transformer = ConditionedTransformer(dtrn)
         self.pooling = TargetPooling(dtrn.width) if self.at_rows else None
         interests = [dtrn.width] * len(schema.behaviours)
-        user = [d] * self.fields.user + ([] if self.at_rows else interests)
-        item = [d] * self.fields.item + (interests if self.at_rows else [])
-        self.user_width, self.item_width = sum(user), sum(item)
-        self.refinement: Refinement | None = None
-        if dtrn.trm != "off":
-            doubled = dtrn.trm_act == "2sigmoid"
-            self.refinement = Refinement(tasks, user, item, per=dtrn.trm, doubled=doubled)
+        self.user_fields = [d] * self.fields.user + ([] if self.at_rows else interests)
+        self.item_fields = [d] * self.fields.item + (interests if self.at_rows else [])
+        self.user_width, self.item_width = sum(self.user_fields), sum(self.item_fields)
+        self.dtrn = dtrn
+        self.refinement = self.new_refinement(tasks)
 
     def forward(self, inputs: Inputs) -> Views:
         fields = self.fields(self.embedding, inputs)
@@ -61,6 +59,20 @@ class DtrnBottom(nn.Module):
         base = self._beside(fields, interests.mean(dim=0).flatten(1))
         refined = stacked if self.refinement is None else self.refinement(stacked)
         return Views(own=refined, gate=refined, base=base)
+
+    def new_refinement(self, tasks: int) -> Refinement | None:
+        """A refinement that does nothing yet; None if it is switched off."""
+        if self.dtrn.trm == "off":
+            return None
+        doubled = self.dtrn.trm_act == "2sigmoid"
+        return Refinement(
+            tasks, self.user_fields, self.item_fields, per=self.dtrn.trm, doubled=doubled
+        )
+
+    def unrefined(self, inputs: Inputs, gamma: Tensor) -> Split:
+        """Fields beside interests under gamma (T', M, sites, 2, w), as T' views."""
+        fields = self.fields(self.embedding, inputs)
+        return self._beside(fields, self.interests(inputs, gamma).flatten(2))
 
     def interests(self, inputs: Inputs, gamma: Tensor) -> Tensor:
         """(T', N, M, w), or with mean pooling (T', U, M, w), under gamma (T', M, sites, 2, w)."""

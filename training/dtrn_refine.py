@@ -70,5 +70,5 @@ def _means(x: Tensor, widths: Sequence[int]) -> Tensor:
     if not widths:
         return x
     return torch.cat(
-        [part.mean(dim=-1, keepdim=True) for part in torch.split(x, widths, dim=-1)], dim=-1
+        [part.mean(dim=-1, keepdim=True) for part in torch.split(x, list(widths), dim=-1)], dim=-1
     )

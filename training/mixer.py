@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from training.bottoms import Views
+from training.errors import ConfigError
+from training.mlp import StackedMLP
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         """Shared (N, m) and specific (T, N, m) of Representation."""
+
+    def expert_stacks(self) -> tuple[StackedMLP, ...]:
+        """All experts, where each reads a view of the bottom and gives a vector of width m.
+
+        Raises:
+            ConfigError: this mixer has no such experts, or several layers of them.
+        """
+        raise ConfigError(f"{type(self).__name__} has no single layer of experts")
 
     @property
     def keys(self) -> Tensor | None:

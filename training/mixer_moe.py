@@ -34,6 +34,9 @@ class SharedBottomMixer(Mixer):
         rows = self.bottom(views.gate.unstacked())[0]  # (T * N, m)
         return Mixed(unflatten(rows, 0, self.tasks), None)
 
+    def expert_stacks(self) -> tuple[StackedMLP, ...]:
+        return (self.bottom,)
+
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         mixed = self.mix(views)
         shared = self.bottom(views.base)[0] if mixed.shared is None else mixed.shared
@@ -60,6 +63,9 @@ class MixtureMixer(Mixer):
         experts = unflatten(self.experts(rows), 1, self.tasks)  # (E, T, N, m)
         weights = self._weights(views)  # (T, N, E)
         return Mixed(torch.einsum("tne,etnm->tnm", weights, experts), None)
+
+    def expert_stacks(self) -> tuple[StackedMLP, ...]:
+        return (self.experts,)
 
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         experts = self.experts(views.base)  # (E, N, m)

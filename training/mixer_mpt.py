@@ -42,6 +42,9 @@ class MptMixer(Mixer):
             specific = self._fused(views, shared, specific)
         return shared, specific
 
+    def expert_stacks(self) -> tuple[StackedMLP, ...]:
+        return self.specific_experts, self.shared_expert
+
     def _experts(self, views: Views) -> tuple[Tensor, Tensor]:
         return self.shared_expert(views.base)[0], self.specific_experts(views.own)
 

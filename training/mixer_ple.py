@@ -139,6 +139,12 @@ class LayeredMixer(Mixer):
             return experts.shared.mean(dim=0), experts.specific.mean(dim=1)
         return experts.shared.mean(dim=0), layer.mix(views, experts)
 
+    def expert_stacks(self) -> tuple[StackedMLP, ...]:
+        first, *later = self.layers
+        if later or not isinstance(first, ExpertLayer):
+            return super().expert_stacks()
+        return first.specific, first.shared
+
     def _up_to_last(self, views: Views) -> tuple[ExpertLayer, Views]:
         """The last layer and the views it reads."""
         *earlier, last = (layer for layer in self.layers if isinstance(layer, ExpertLayer))

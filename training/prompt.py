@@ -34,6 +34,7 @@ class PromptShape:
     width: int  # m
     tasks: int  # T
     tower_units: tuple[int, ...]
+    own_source: bool = False  # one more vector to attend to, made for the new task
 
     @property
     def input_width(self) -> int:
@@ -44,6 +45,11 @@ class PromptShape:
     def hidden(self) -> int:
         """Width between W_1 and W_2."""
         return max(self.width // 2, 1)
+
+    @property
+    def sources(self) -> int:
+        """How many vectors the attention mixes."""
+        return self.tasks + int(self.own_source)
 
 
 class PromptHead(nn.Module):
@@ -88,6 +94,9 @@ class PromptHead(nn.Module):
             self.keys = nn.Parameter(start)
         else:
             self.register_buffer("keys", start)
+        self.own_key: nn.Parameter | None = None
+        if self.shape.own_source and config.fusion != "uniform":
+            self.own_key = nn.Parameter(torch.randn(1, self.shape.width))
 
     def forward(self, representation: Representation) -> Tensor:
         """Logits (N,)."""
@@ -99,12 +108,13 @@ class PromptHead(nn.Module):
         return logits[0].squeeze(-1)
 
     def attention(self, h: Split) -> Tensor:
-        """Weights of the existing tasks: (N, T), or (T,) where all rows share them."""
+        """Weights of the sources: (N, T), or (T,) where all rows share them."""
+        keys = self.keys if self.own_key is None else torch.cat([self.keys, self.own_key])
         if self.query is not None:
-            return torch.softmax(self.query(h) @ self.keys.mT / self.tau, dim=-1)
+            return torch.softmax(self.query(h) @ keys.mT / self.tau, dim=-1)
         if self.fusion == "similarity":
-            return torch.softmax(self.keys @ self.task_embedding / self.tau, dim=-1)
-        return self.keys.new_full((self.shape.tasks,), 1.0 / self.shape.tasks)
+            return torch.softmax(keys @ self.task_embedding / self.tau, dim=-1)
+        return self.keys.new_full((self.shape.sources,), 1.0 / self.shape.sources)
 
     def gates(self, h: Split) -> Tensor:
         """(N, 2), or (2,) if fixed: index 0 weighs the mixture, index 1 the shared vector."""
@@ -122,7 +132,12 @@ class PromptHead(nn.Module):
         uniform is W_1 = W_2 = gamma = beta = 0; similarity the same with beta = E_new; the fixed
         gate is a bias without weights. Matrices stand as [in, out]. gamma and beta are divided by
         tau. Names whose part of h has width 0 are left out.
+
+        Raises:
+            ConfigError: the prompt reads more than the representation.
         """
+        if self.shape.own_source:
+            raise ConfigError("a prompt with a source of its own does not fit the prompt bank")
         m, k, d_user = self.shape.width, self.shape.hidden, self.shape.user_width
         zeros = self.task_embedding.new_zeros
         w0, w1 = zeros(self.shape.input_width, k), zeros(k, m)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.training.worlds import random_inputs, refill, schema
+from training.config import ModelConfig, TuneConfig
+from training.dtrn import DtrnBottom
+from training.dtrn_prompt import DtrnPrompt
+from training.errors import ConfigError
+from training.model import MultiTaskModel, build_model
+from training.prompt import PromptHead
+
+INPUTS = random_inputs(schema(), 4, 13)
+TUNE = TuneConfig(tau=2.0)
+
+
+def backbone(**values: Any) -> MultiTaskModel:  # noqa: ANN401
+    sizes: dict[str, Any] = {
+        "bottom": "dtrn",
+        "mixer": "mmoe",
+        "embedding_dim": 4,
+        "expert_units": (10, 6),
+        "gate_units": (),
+        "tower_units": (5,),
+        "dtrn": {"width": 6, "condition_width": 3, "hyper_width": 5},
+    }
+    model = build_model(ModelConfig.model_validate({**sizes, **values}), schema(), ["a", "b"])
+    refill(model)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "experts"),
+    [
+        ({"shared_experts": 4}, 4),
+        ({"mixer": "shared_bottom"}, 1),
+        ({"mixer": "cgc", "shared_experts": 2, "specific_experts": 2}, 6),
+        ({"mixer": "mpt", "shared_experts": 1}, 3),
+    ],
+)
+def test_it_adds_a_condition_a_refinement_a_choice_of_experts_and_a_key(
+    values: dict[str, Any], experts: int
+) -> None:
+    model = backbone(**values)
+    prompt = DtrnPrompt(TUNE, model)
+    plain = PromptHead(TUNE, model.prompt_shape(), model.mixer.keys)
+    width, m = model.prompt_shape().input_width, 6
+    assert prompt.refinement is not None
+    refinement = sum(p.numel() for p in prompt.refinement.parameters())
+    added = prompt.trained_parameters() - plain.trained_parameters()
+    assert added == 3 + refinement + experts * width + m
+
+
+@torch.no_grad()
+def test_with_an_old_tasks_condition_and_refinement_it_reads_what_that_task_reads() -> None:
+    model = backbone()
+    assert isinstance(model.bottom, DtrnBottom)
+    prompt = DtrnPrompt(TUNE, model)
+    assert prompt.refinement is not None
+    assert model.bottom.refinement is not None
+    prompt.task.copy_(model.bottom.conditions.task[1])
+    old, new = model.bottom.refinement.weigh, prompt.refinement.weigh
+    for theirs, ours in zip(old.parameters(), new.parameters(), strict=True):
+        ours.copy_(theirs[1:])
+    own = model.bottom(INPUTS).own.materialised()[1]
+    assert_close(prompt.refined(model, INPUTS).materialised(), own, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtrn", [{}, {"trm": "off"}, {"pooling": "mean", "trm": "off"}])
+def test_all_of_it_learns_and_nothing_of_the_backbone(dtrn: dict[str, Any]) -> None:
+    model = backbone(dtrn={"width": 6, "condition_width": 3, "hyper_width": 5, **dtrn})
+    prompt = DtrnPrompt(TUNE, model)
+    refill(prompt, seed=2)
+    logits = prompt(model, INPUTS)
+    assert logits.shape == (13,)
+    logits.square().sum().backward()
+    idle = [n for n, p in prompt.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_it_starts_from_the_mean_condition() -> None:
+    model = backbone()
+    assert isinstance(model.bottom, DtrnBottom)
+    assert torch.equal(DtrnPrompt(TUNE, model).task, model.bottom.conditions.task.mean(dim=0))
+
+
+def test_it_needs_a_dtrn_backbone_of_one_layer_that_is_not_baked() -> None:
+    with pytest.raises(ConfigError, match="'dtrn', not 'shared'"):
+        DtrnPrompt(TUNE, backbone(bottom="shared"))
+    with pytest.raises(ConfigError, match="single layer"):
+        DtrnPrompt(TUNE, backbone(mixer="ple", layers=2))
+    baked = backbone()
+    baked.bake()
+    with pytest.raises(ConfigError, match="baked"):
+        DtrnPrompt(TUNE, baked)
+
+
+def test_it_does_not_fit_the_prompt_bank() -> None:
+    with pytest.raises(ConfigError, match="prompt bank"):
+        DtrnPrompt(TUNE, backbone()).head.bank_tensors()
