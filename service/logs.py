@@ -12,7 +12,6 @@ import sys
 from contextvars import ContextVar
 from typing import TextIO
 
-import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
@@ -40,7 +39,7 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_serialise),
+                structlog.processors.JSONRenderer(),
             ],
         )
     )
@@ -59,7 +58,3 @@ def _add_request_id(logger: WrappedLogger, method: str, event: EventDict) -> Eve
     if (current := request_id.get()) is not None:
         event["request_id"] = current
     return event
-
-
-def _serialise(event: EventDict, **options: object) -> str:
-    return orjson.dumps(event, default=str).decode("utf-8", "replace")

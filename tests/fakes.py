@@ -172,17 +172,19 @@ class FakeTasks:
 
 
 class FakeScorer:
-    """Scores every item 0.5 for every task; holds requests back while `held` is set."""
+    """Scores every item 0.5 for every task; holds requests back while `held` is cleared."""
 
     def __init__(self, tasks: FakeTasks) -> None:
         self._tasks = tasks
         self.held = asyncio.Event()
         self.held.set()
+        self.arrived = asyncio.Semaphore(0)
         self.failure: Exception | None = None
         self.seen: list[ScoreRequest] = []
 
     async def score(self, request: ScoreRequest) -> FakeAnswer:
         self.seen.append(request)
+        self.arrived.release()
         await self.held.wait()
         if self.failure is not None:
             raise self.failure

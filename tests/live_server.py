@@ -44,13 +44,13 @@ def settings_for_tests(**changes: object) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class LiveServer:
-    """Where the two ports listen, and the means to call into the server's event loop."""
+    """Where the two ports listen, and the event loop they run in."""
 
     public: str
     admin: str
     service: Service
     server: Server
-    call: Callable[[Callable[[], object]], None]
+    loop: asyncio.AbstractEventLoop
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def live_server(
         while service.gate.state == "starting" and thread.is_alive():
             time.sleep(0.005)
         if not failures:
-            yield LiveServer(public, admin, service, server, loop.call_soon_threadsafe)
+            yield LiveServer(public, admin, service, server, loop)
     finally:
         if thread.is_alive():
             loop.call_soon_threadsafe(server.stop)
