@@ -34,6 +34,10 @@ class Golden:
     arrays: dict[str, npt.NDArray[Any]]
     meta: dict[str, Any]
 
+    @property
+    def model(self) -> str:
+        return str(self.meta["model"])
+
     def tensor(self, key: str, dtype: torch.dtype = torch.float64) -> Tensor:
         return torch.from_numpy(np.asarray(self.arrays[key])).to(dtype)
 
@@ -103,6 +107,16 @@ class Golden:
         """Parameter names under a prefix, without 'param.'."""
         start = f"param.{prefix}"
         return (k[len("param.") :] for k in self.arrays if k.startswith(start))
+
+    @property
+    def gate_bias(self) -> bool:
+        """Whether the published gates have biases."""
+        return any(".gate." in f".{k}" and k.endswith(".b0") for k in self.groups(""))
+
+
+def names_of(*, mpt: bool) -> list[str]:
+    """The files there are: those of MPT-Rec, or the others."""
+    return [p.stem for p in sorted(FOLDER.glob("*.npz")) if (load(p.stem).model == "mpt") is mpt]
 
 
 def load(name: str) -> Golden:

@@ -16,6 +16,7 @@ from tests.training.golden import (
     fill,
     input_columns,
     load,
+    names_of,
     stack_slots,
     table_slots,
 )
@@ -29,23 +30,12 @@ from training.mixer_ple import ExpertLayer, LayeredMixer
 from training.model import MultiTaskModel, Outputs, build_model
 
 F32, F64 = torch.float32, torch.float64
-FILES = (
-    "stem_1layer",
-    "stem_2layer",
-    "cgc",
-    "ple",
-    "ple_allgate",
-    "mmoe",
-    "omoe",
-    "sharedbottom",
-    "aitm",
-    "esmm",
-)
 MIXERS = {"stem": "aftb", "cgc": "cgc", "ple": "ple", "sharedbottom": "shared_bottom"}
 
 
-def config_of(meta: dict[str, Any]) -> ModelConfig:
+def config_of(golden: Golden) -> ModelConfig:
     """The published sizes as our configuration."""
+    meta = golden.meta
     mixer = MIXERS.get(meta["model"], meta["model"])
     if mixer == "cgc" and meta.get("layers", 1) > 1:
         mixer = "ple"
@@ -56,7 +46,7 @@ def config_of(meta: dict[str, Any]) -> ModelConfig:
         "tower_units": meta["tower"],
         "expert_units": meta.get("expert", meta.get("bottom", [1])),
         "gate_units": meta.get("gate", []),
-        "gate_bias": True,
+        "gate_bias": golden.gate_bias,
         "layers": meta.get("layers", 1),
         "aitm_hinge": 0.0,
     }
@@ -156,7 +146,7 @@ class Case:
         return found
 
 
-@pytest.fixture(params=FILES)
+@pytest.fixture(params=names_of(mpt=False))
 def file(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -167,7 +157,7 @@ def case(request: pytest.FixtureRequest, file: str) -> Case:
     dtype = F32 if dtype_name == "float32" else F64
     golden = load(file)
     schema = golden.schema(layout)
-    model = build_model(config_of(golden.meta), schema, golden.tasks).to(dtype)
+    model = build_model(config_of(golden), schema, golden.tasks).to(dtype)
     slots = slots_of(golden, model, input_columns(golden, schema))
     fill(golden, model.table, slots)
     return Case(golden, dtype, model, golden.batch(schema, dtype), slots)

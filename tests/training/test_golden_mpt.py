@@ -16,6 +16,7 @@ from tests.training.golden import (
     fill,
     input_columns,
     load,
+    names_of,
     stack_slots,
     table_slots,
 )
@@ -67,20 +68,27 @@ class Case:
             assert_close(grad, self.want(prefix + name), rtol=0, atol=self.atol, msg=name)
 
 
+@pytest.fixture(params=names_of(mpt=True))
+def file(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=[F32, F64], ids=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture(params=["rows", "split"])
-def case(request: pytest.FixtureRequest, dtype: torch.dtype) -> Case:
-    golden = load("mptrec")
+def case(request: pytest.FixtureRequest, file: str, dtype: torch.dtype) -> Case:
+    golden = load(file)
     meta = golden.meta
     schema = golden.schema(request.param)
     config = ModelConfig(
         embedding_dim=meta["d"],
         expert_units=tuple(meta["expert"]),
         tower_units=tuple(meta["tower"]),
+        gate_units=tuple(meta.get("gate", [])),
+        gate_bias=golden.gate_bias,
         gan=GanConfig(shared_weight=meta["coef_shared"], environment_weight=meta["coef_env"]),
     )
     model = build_model(config, schema, golden.tasks).to(dtype)
@@ -117,9 +125,12 @@ def test_probabilities_match(case: Case) -> None:
 
 
 def test_losses_match(case: Case) -> None:
-    _, parts = case.run()
+    outputs, parts = case.run()
+    assert outputs.shared_logits is not None
+    shared = row_losses(outputs.shared_logits, case.batch.labels).mean(dim=0)
+    assert_close(shared, case.want("loss.shared"), rtol=0, atol=1e-6)
     assert_close(parts.task, case.want("loss.task"), rtol=0, atol=1e-6)
-    assert_close(parts.shared, case.want("loss.shared").sum(), rtol=0, atol=3e-6)
+    assert_close(parts.shared, shared.sum())
     assert_close(parts.environment, case.want("loss.env"), rtol=0, atol=1e-6)
     assert_close(parts.l2, case.want("loss.l2"), rtol=1e-6, atol=0)
     total = "loss.total" if case.dtype is F32 else "loss.total64"
