@@ -43,7 +43,8 @@ class _Arrays(NamedTuple):
     bags: Tensor  # (n, W) int32
 
     def take(self, rows: Tensor) -> _Arrays:
-        return _Arrays(self.ids[rows], self.dense[rows], self.bags[rows])
+        # index_select copies whole rows, several times as fast as [rows].
+        return _Arrays(*(values.index_select(0, rows) for values in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Dataset:
             rows: (N,) int64, row numbers of this split in any order.
             tasks: the columns of labels and mask, in this order.
         """
-        groups, row_user = torch.unique(self._group[rows], return_inverse=True)
+        groups, row_user = torch.unique(self._group.index_select(0, rows), return_inverse=True)
         user = self._user.take(groups)
         item = self._item_arrays(rows)
         inputs = Inputs(
@@ -116,8 +117,13 @@ class Dataset:
             item_bags=item.bags,
             row_user=row_user.to(torch.int32),
         )
-        columns = [self.tasks.index(task) for task in tasks]
-        return Batch(inputs, self.labels[rows][:, columns], self.mask[rows][:, columns], rows)
+        columns = torch.tensor([self.tasks.index(task) for task in tasks], dtype=torch.int64)
+        return Batch(
+            inputs,
+            labels=self.labels.index_select(0, rows).index_select(1, columns),
+            mask=self.mask.index_select(0, rows).index_select(1, columns),
+            sample=rows,
+        )
 
     def raw_request(self, rows: Tensor) -> dict[str, object]:
         """Rows of ONE request as the body of a score request (training/raw.py).
@@ -134,12 +140,12 @@ class Dataset:
     def _history(self, groups: Tensor) -> Tensor:
         if self._world.sequences is None or self._spans is None:
             return torch.zeros((len(groups), 0, 0, 0), dtype=torch.int32)
-        return torch.from_numpy(self._world.sequences.gather(self._spans.take(groups.numpy())))
+        return self._world.sequences.gather(self._spans.take(groups))
 
     def _item_arrays(self, rows: Tensor) -> _Arrays:
         if self._item is None:
             return self._own.take(rows)
-        arrays = self._world.items.take(self._item[rows])
+        arrays = self._world.items.take(self._item.index_select(0, rows))
         if any(self._own_columns):
             own = self._own.take(rows)
             for values, mine, columns in zip(arrays, own, self._own_columns, strict=True):

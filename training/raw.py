@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from contract.schema import FeatureSchema, Side
@@ -85,7 +86,7 @@ def profiles(log: Log, schema: FeatureSchema, sequences: Sequences | None) -> It
         histories: dict[str, list[RawId]] = {}
         times: dict[str, list[float]] = {}
         if sequences is not None and spans is not None:
-            own = spans.take(np.array([number]))
+            own = spans.take(torch.tensor([number]))
             histories, times = _histories(ids, schema, sequences, own)
         yield Profile(row[USER], _fields(schema, "user", row), histories, times)
 

@@ -15,8 +15,9 @@ from typing import Self
 
 import numpy as np
 import polars as pl
-from numpy.lib.stride_tricks import as_strided
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from contract.item_table import ItemTable
 from training.encoded import raw_keys
@@ -36,11 +37,11 @@ from training.log import (
 class Spans:
     """Sequences of U requests: event numbers start .. start + length - 1, newest first."""
 
-    start: NDArray[np.int64]  # (U, M)
-    length: NDArray[np.int64]  # (U, M), at most L
+    start: Tensor  # (U, M) int64
+    length: Tensor  # (U, M) int64, at most L
 
-    def take(self, requests: NDArray[np.int64]) -> Spans:
-        return Spans(self.start[requests], self.length[requests])
+    def take(self, requests: Tensor) -> Spans:
+        return Spans(self.start.index_select(0, requests), self.length.index_select(0, requests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,14 @@ class Sequences:
         self.time_us = _reversed_parts([events.time_us for events in behaviours])
         # L events of padding, so that a window never runs off the end.
         depth = attributes.shape[1]
-        padded = np.zeros((len(self.item) + length, depth), dtype=np.int32)
-        padded[: len(self.item)] = attributes[self.item]
-        width = length * depth
-        self._windows = as_strided(
-            padded, (len(self.item) + 1, width), padded.strides, writeable=False
-        )  # (E + 1, L * A), row e = the attributes of events e, e + 1, ..., flat
-        ages = np.arange(width) // depth
+        padded = torch.zeros((len(self.item) + length, depth), dtype=torch.int32)
+        padded[: len(self.item)] = torch.from_numpy(attributes[self.item])
+        # (E + 1, L * A): row e holds the attributes of events e, e + 1, ..., L of them, flat.
+        self._windows = padded.as_strided((len(self.item) + 1, length * depth), (depth, 1))
+        ages = np.arange(length * depth) // depth
         # Row n keeps the first n events: all bits set, or none.
-        self._keep = np.where(ages < np.arange(length + 1)[:, None], -1, 0).astype(np.int32)
+        keep = np.where(ages < np.arange(length + 1)[:, None], -1, 0).astype(np.int32)
+        self._keep = torch.from_numpy(keep)
 
     @classmethod
     def build(cls, log: Log, behaviours: tuple[str, ...], length: int, items: ItemTable) -> Self:
@@ -113,15 +113,15 @@ class Sequences:
             end = np.searchsorted(moments, before, side="left")
             start[:, at] = self._ends[at] - end
             length[:, at] = np.minimum(end - first, self._length)
-        return Spans(start, length)
+        return Spans(torch.from_numpy(start), torch.from_numpy(length))
 
-    def gather(self, spans: Spans) -> NDArray[np.int32]:
-        """The attributes of each sequence, (U, M, L, A), newest first."""
-        # Windows are copied whole and the surplus is masked: one copy per sequence, no index per
-        # event, 5 x faster than gathering events one by one.
-        windows: NDArray[np.int32] = self._windows[spans.start]  # (U, M, L * A)
-        np.bitwise_and(windows, np.take(self._keep, spans.length, axis=0), out=windows)
-        return windows.reshape(*spans.start.shape, self._length, -1)
+    def gather(self, spans: Spans) -> Tensor:
+        """The attributes of each sequence, (U, M, L, A) int32, newest first."""
+        # Windows are copied whole and the surplus is masked by bits: no index per event, and
+        # index_select copies rows at a stretch where [...] would go value by value.
+        windows = self._windows.index_select(0, spans.start.flatten())  # (U * M, L * A)
+        windows.bitwise_and_(self._keep.index_select(0, spans.length.flatten()))
+        return windows.view(*spans.start.shape, self._length, -1)
 
 
 def _events(log: Log, behaviour: str, times: NDArray[np.int64]) -> _Events:

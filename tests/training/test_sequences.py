@@ -28,7 +28,7 @@ def raw(log: Log, sequences: Sequences, user: int, second: int, behaviour: int =
     """Raw items of one user's sequence before a second."""
     row = log.users.get_column(USER).to_list().index(user)
     spans = sequences.spans(np.array([row]), np.array([second * SECOND]))
-    start, length = spans.start[0, behaviour], spans.length[0, behaviour]
+    start, length = int(spans.start[0, behaviour]), int(spans.length[0, behaviour])
     ids = log.items.get_column(ITEM)
     return [ids[item] for item in sequences.item[start : start + length].tolist()]
 
@@ -58,7 +58,7 @@ def test_gather_gives_the_item_tables_rows_and_padding(tmp_path: Path) -> None:
     items = prepare(config, tmp_path).lookups.items
     users = log.rows.get_column(USER_ROW).to_numpy().astype(np.int64)
     times = log.rows.get_column(TIME).to_numpy()
-    history = sequences.gather(sequences.spans(users, times))
+    history = sequences.gather(sequences.spans(users, times)).numpy()
     assert history.shape == (60, 2, 4, 2)
     for row in range(60):
         expected = np.zeros((4, 2), dtype=np.int32)
