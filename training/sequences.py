@@ -73,11 +73,11 @@ class Sequences:
         sizes = [len(events.moment) for events in behaviours]
         self._ends = np.cumsum(sizes, dtype=np.int64)  # each behaviour's part is stored reversed
         self._times = times  # (times,) sorted, distinct
-        self._length = length
+        self._shape = (length, attributes.shape[1])  # L, A
         self.item = _reversed_parts([events.item for events in behaviours])
         self.time_us = _reversed_parts([events.time_us for events in behaviours])
         # L events of padding, so that a window never runs off the end.
-        depth = attributes.shape[1]
+        depth = self._shape[1]
         padded = torch.zeros((len(self.item) + length, depth), dtype=torch.int32)
         padded[: len(self.item)] = torch.from_numpy(attributes[self.item])
         # (E + 1, L * A): row e holds the attributes of events e, e + 1, ..., L of them, flat.
@@ -112,7 +112,7 @@ class Sequences:
             first = np.searchsorted(moments, base, side="left")
             end = np.searchsorted(moments, before, side="left")
             start[:, at] = self._ends[at] - end
-            length[:, at] = np.minimum(end - first, self._length)
+            length[:, at] = np.minimum(end - first, self._shape[0])
         return Spans(torch.from_numpy(start), torch.from_numpy(length))
 
     def gather(self, spans: Spans) -> Tensor:
@@ -121,7 +121,7 @@ class Sequences:
         # index_select copies rows at a stretch where [...] would go value by value.
         windows = self._windows.index_select(0, spans.start.flatten())  # (U * M, L * A)
         windows.bitwise_and_(self._keep.index_select(0, spans.length.flatten()))
-        return windows.view(*spans.start.shape, self._length, -1)
+        return windows.view(*spans.start.shape, *self._shape)
 
 
 def _events(log: Log, behaviour: str, times: NDArray[np.int64]) -> _Events:

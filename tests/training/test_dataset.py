@@ -120,3 +120,11 @@ def test_a_csv_log_gives_what_the_parquet_log_gives(tmp_path: Path) -> None:
     other = prepare(shop_config(data={"log": "log.csv"}), tmp_path)
     assert other.schema.digest() == first.schema.digest()
     np.testing.assert_array_equal(other.train.labels, first.train.labels)
+
+
+def test_an_empty_batch_keeps_its_shapes(tmp_path: Path) -> None:
+    train = prepare(shop_config(), write_shop(tmp_path)).train
+    batch = train.batch(torch.tensor([], dtype=torch.int64), [])
+    assert batch.inputs.history.shape == (0, 2, 4, 2)
+    assert batch.inputs.item_ids.shape == (0, 2)
+    assert batch.labels.shape == (0, 0)
