@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ def names_of(*, mpt: bool) -> list[str]:
     return [p.stem for p in sorted(FOLDER.glob("*.npz")) if (load(p.stem).model == "mpt") is mpt]
 
 
+@cache
 def load(name: str) -> Golden:
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as z:
         arrays = {key: z[key] for key in z.files}
