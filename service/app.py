@@ -90,7 +90,7 @@ def _public(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> A
         health_router(gate, parts.tasks, metrics),
     )
     app = application("taskgraft", routers, openapi=True, docs=settings.docs)
-    app.document = public_document(app, parts.schema, settings)
+    app.describe = lambda: public_document(app, parts.schema, settings)
     decoder = RequestDecoder(parts.schema, settings)
     direct: dict[str, ASGIApp] = {
         "/v1/score": ScoreRoute(parts.scorer, decoder, gate, metrics, settings),
@@ -102,5 +102,5 @@ def _public(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> A
 def _admin(settings: Settings, metrics: Metrics, parts: Parts) -> ASGIApp:
     routers = (reading_router(parts.tasks), grafting_router(parts.tasks, settings), live_router())
     app = application("taskgraft administration", routers, openapi=False, docs=False)
-    app.document = admin_document(app)
+    app.describe = lambda: admin_document(app)
     return Boundary(Guard(app, settings.admin_tokens), {}, metrics)

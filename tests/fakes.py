@@ -226,7 +226,7 @@ class FakeEvents:
 
 
 class FakeParts:
-    """One set of fakes; `open` is what create_service takes."""
+    """One set of fakes; `open` is what create_service takes. Starts once `started` is set."""
 
     def __init__(self, schema: FeatureSchema | None = None) -> None:
         self.schema = schema or example_schema()
@@ -234,6 +234,9 @@ class FakeParts:
         self.scorer = FakeScorer(self.tasks)
         self.events = FakeEvents()
         self.calls: list[str] = []
+        self.failure: Exception | None = None
+        self.started = asyncio.Event()
+        self.started.set()
 
     def open(self, settings: Settings, metrics: Metrics) -> Parts:
         return Parts(
@@ -247,6 +250,9 @@ class FakeParts:
 
     async def _start(self) -> None:
         self.calls.append("start")
+        await self.started.wait()
+        if self.failure is not None:
+            raise self.failure
 
     async def _stop(self) -> None:
         self.calls.append("stop")

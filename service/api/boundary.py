@@ -32,7 +32,7 @@ class Boundary:
     """One port."""
 
     def __init__(self, app: ASGIApp, direct: Mapping[str, ASGIApp], metrics: Metrics) -> None:
-        self._app = app
+        self.app = app
         self._direct = direct
         # Routes are few; an unknown path is counted as "other", never by its text.
         self._recorder: Callable[[str], Callable[[int, float], None]] = lru_cache(256)(
@@ -61,7 +61,7 @@ class Boundary:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         direct = self._direct.get(scope["path"])
         if direct is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         elif scope["method"] == "POST":
             await direct(scope, receive, send)
         else:

@@ -27,14 +27,14 @@ class Guard:
     """Pure ASGI, inside the Boundary."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[auth.Token]) -> None:
-        self._app = app
+        self.app = app
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in OPEN_PATHS:
             given = scope[HEADERS].get(b"authorization", b"").decode("latin-1")
             scope[_TOKEN] = auth.authenticate(given, self._tokens)
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 class Requires:

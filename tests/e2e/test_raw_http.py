@@ -1,0 +1,109 @@
+"""Bytes that no client library would send: an answer from 400 to 499, and the server lives on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes import FakeParts
+from tests.live_server import LiveServer, live_server, settings_for_tests
+
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\n"
+GOOD = b'{"user_id":1,"item_ids":[1]}'
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LiveServer]:
+    settings = settings_for_tests(max_body_bytes=2000, body_timeout_s=0.3)
+    with live_server(FakeParts().open, settings) as server:
+        yield server
+
+
+def exchange(url: str, raw: bytes) -> bytes:
+    """All that the server answers until it closes, or is silent for a while."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=2) as connection:
+        connection.sendall(raw)
+        answer = b""
+        try:
+            while piece := connection.recv(65536):
+                answer += piece
+                if answer.endswith(b"}"):
+                    break
+        except TimeoutError:
+            pass
+    return answer
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def chunks(*pieces: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def test_a_chunked_body_is_a_body(live: LiveServer) -> None:
+    pieces = [GOOD[at : at + 1] for at in range(len(GOOD))]
+    raw = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(*pieces)
+    assert status(exchange(live.public, raw)) == 200
+
+
+def test_a_body_after_expect_continue_is_a_body(live: LiveServer) -> None:
+    raw = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD
+    answer = exchange(live.public, raw)
+    assert answer.startswith((b"HTTP/1.1 100", b"HTTP/1.1 200"))
+
+
+def test_two_requests_in_one_packet_get_two_answers(live: LiveServer) -> None:
+    one = HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD
+    last = one.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    host, port = live.public.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(one + last)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (HEAD + b"Content-Length: 99999999999999999999999999\r\n\r\n", {400, 413}),
+        (HEAD + b"Content-Length: 5000\r\n\r\n" + b" " * 5000, {413}),
+        (HEAD + b"Content-Length: -1\r\n\r\n", {400}),
+        (HEAD + b"Content-Length: x\r\n\r\n", {400}),
+        (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", {400}),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", {400}),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(*[b"x" * 100] * 30), {413}),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(*[b" "] * 1900), {400}),
+        (HEAD + b"Content-Length: 0\r\n\r\n", {400}),
+        (HEAD + b"Content-Length: 10\r\n\r\n{", {408}),
+        (HEAD + b"Content-Length: 4\r\n\r\n\xff\xfe\xfd\xfc", {400}),
+        (HEAD + b"X-Request-ID: \xff\xfe\r\nContent-Length: 1\r\n\r\n{", {400}),
+        (HEAD + b"Content-Type: \xff\r\nContent-Length: 1\r\n\r\n{", {415}),
+        (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\n{", {415}),
+        (b"POST /v1/score?\xff HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{", {400}),
+        (b"GET /%ff%00%0a HTTP/1.1\r\nHost: x\r\n\r\n", {404}),
+        (b"GET /v1/tasks/%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n", {404}),
+        (b"GET //v1/tasks HTTP/1.1\r\nHost: x\r\n\r\n", {404}),
+        (b"GET http://elsewhere/v1/score HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404, 405}),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404, 405}),
+        (b"BREW /v1/score HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405}),
+        (b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
+        (b"nonsense\r\n\r\n", {400}),
+        (b"\x16\x03\x01\x02\x00", {400}),
+    ],
+)
+def test_broken_bytes_get_a_client_error(live: LiveServer, raw: bytes, expected: set[int]) -> None:
+    assert status(exchange(live.public, raw)) in expected
+    raw = HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD
+    assert status(exchange(live.public, raw)) == 200
+    assert live.service.gate.in_flight == 0
+
+
+@pytest.mark.parametrize("header", [b"Bearer \xff\xfe", b"\xff", b"Bearer " + b"a" * 20000, b""])
+def test_broken_credentials_are_no_credentials(live: LiveServer, header: bytes) -> None:
+    raw = b"GET /v1/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: " + header + b"\r\n\r\n"
+    assert status(exchange(live.admin, raw)) == 401
