@@ -16,6 +16,7 @@ from training.config import TuneConfig
 from training.dtrn import DtrnBottom
 from training.errors import ConfigError
 from training.inputs import Inputs
+from training.mixer import mix_pool
 from training.mlp import Layers, StackedMLP
 from training.model import MultiTaskModel
 from training.prompt import PromptHead, PromptShape
@@ -75,8 +76,8 @@ class DtrnPrompt(nn.Module):
 
     def _own_source(self, model: MultiTaskModel, r_new: Split) -> Tensor:
         experts = torch.cat([stack(r_new) for stack in model.mixer.expert_stacks()])  # (X, N, m)
-        weights = torch.softmax(self.choice(r_new)[0], dim=-1)  # (N, X)
-        return torch.einsum("nx,xnm->nm", weights, experts)
+        weights = torch.softmax(self.choice(r_new), dim=-1)  # (1, N, X)
+        return mix_pool(weights, experts)[0]
 
 
 def _dtrn(model: MultiTaskModel) -> DtrnBottom:

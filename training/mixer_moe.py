@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from training.bottoms import Views
-from training.mixer import Mixed, Mixer
+from training.mixer import Mixed, Mixer, mix_own, mix_pool
 from training.mlp import Layers, StackedMLP
 from training.split import unflatten
 
@@ -60,9 +60,9 @@ class MixtureMixer(Mixer):
         if views.coincide:
             return Mixed(self._mix_once(views, self.experts(views.base)), None)
         rows = views.gate.unstacked()
-        experts = unflatten(self.experts(rows), 1, self.tasks)  # (E, T, N, m)
+        experts = unflatten(self.experts(rows), 1, self.tasks).transpose(0, 1)  # (T, E, N, m)
         weights = self._weights(views)  # (T, N, E)
-        return Mixed(torch.einsum("tne,etnm->tnm", weights, experts), None)
+        return Mixed(mix_own(weights, experts), None)
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         return (self.experts,)
@@ -74,7 +74,7 @@ class MixtureMixer(Mixer):
         return experts.mean(dim=0), self.mix(views).specific
 
     def _mix_once(self, views: Views, experts: Tensor) -> Tensor:
-        mixed = torch.einsum("tne,enm->tnm", self._weights(views), experts)
+        mixed = mix_pool(self._weights(views), experts)
         return mixed.expand(self.tasks, -1, -1)
 
     def _weights(self, views: Views) -> Tensor:

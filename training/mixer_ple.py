@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from training.bottoms import Views
-from training.mixer import Mixed, Mixer
+from training.mixer import Mixed, Mixer, mix_own, mix_pool
 from training.mlp import Layers, StackedMLP
 from training.split import Split, unflatten
 
@@ -79,31 +79,31 @@ class ExpertLayer(nn.Module):
         if self.shape.all_forward:
             return self._mix_all(weights, experts)
         k = self.shape.specific
-        own = torch.einsum("tnk,tknm->tnm", weights[..., :k], experts.specific)
-        return own + torch.einsum("tns,snm->tnm", weights[..., k:], experts.shared)
+        own = mix_own(weights[..., :k], experts.specific)
+        return own + mix_pool(weights[..., k:], experts.shared)
 
     def stream(self, views: Views, experts: Evaluated) -> Tensor:
         """o_0, (N, m); only layers that have a successor can be asked."""
         if self.stream_gate is None:
             raise ValueError("the last layer has no shared stream")
-        weights = torch.softmax(self.stream_gate(views.base)[0], dim=-1)  # (N, X)
+        weights = torch.softmax(self.stream_gate(views.base), dim=-1)  # (1, N, X)
         pool = experts.shared
         if self.shape.stream == "all":
             specific = experts.specific.detach() if self.shape.isolate else experts.specific
             pool = torch.cat([specific.flatten(0, 1), pool])  # (T * K + S, N, m)
-        return torch.einsum("nx,xnm->nm", weights, pool)
+        return mix_pool(weights, pool)[0]
 
     def _mix_all(self, weights: Tensor, experts: Evaluated) -> Tensor:
         specific = experts.specific
         pool = torch.cat([specific.detach().flatten(0, 1), experts.shared])
-        mixed = torch.einsum("tnx,xnm->tnm", weights, pool)
+        mixed = mix_pool(weights, pool)
         if not specific.requires_grad:
             return mixed
         # Adds exactly zero to the value, and to task t's own experts the gradient of their share.
         t = self.shape.tasks
         foreign_too = unflatten(weights.detach()[..., : -self.shape.shared], -1, t)  # (T, N, T, K)
         own = foreign_too.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (T, N, K)
-        return mixed + torch.einsum("tnk,tknm->tnm", own, specific - specific.detach())
+        return mixed + mix_own(own, specific - specific.detach())
 
 
 class LayeredMixer(Mixer):
