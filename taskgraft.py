@@ -44,7 +44,7 @@ AdminUrl = Annotated[str, typer.Option(help="The service's admin port.")]
 AdminToken = Annotated[
     str | None, typer.Option(envvar="TASKGRAFT_TOKEN", help="Bearer token of the admin port.")
 ]
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
+Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
 DATA, URL, ADMIN_URL = Path("data"), "http://127.0.0.1:8000", "http://127.0.0.1:8001"
 
 
@@ -62,11 +62,16 @@ def data_get(
 
 
 @data.command("describe")
-def data_describe(config: Config, *, data: DataDir = DATA, json: Json = False) -> None:
-    """Say what a configuration finds in its log: rows, splits, tasks, histories."""
+def data_describe(
+    file: Annotated[Path, typer.Argument(help="A Parquet or CSV file.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Write the proposed TOML here.")] = None,
+    json: Json = False,
+) -> None:
+    """Look at a log: its columns, and a configuration to start from."""
     from commands import data as command
 
-    command.describe(Screen(as_json=json), config, data)
+    command.describe(Screen(as_json=json), file, out)
 
 
 @app.command()
@@ -208,7 +213,7 @@ def tasks_list(*, url: Url = URL, json: Json = False) -> None:
 
 @tasks.command("graft")
 def tasks_graft(
-    task: TaskArgument,
+    task: Task,
     file: Annotated[Path, typer.Argument(help="The prompt file.")],
     *,
     dormant: Annotated[bool, typer.Option("--dormant", help="Do not activate it yet.")] = False,
@@ -226,7 +231,7 @@ def tasks_graft(
 
 @tasks.command("rollback")
 def tasks_rollback(
-    task: TaskArgument,
+    task: Task,
     *,
     version: Annotated[int | None, typer.Option(help="The one before if unset.")] = None,
     admin_url: AdminUrl = ADMIN_URL,
@@ -242,11 +247,7 @@ def tasks_rollback(
 
 @tasks.command("remove")
 def tasks_remove(
-    task: TaskArgument,
-    *,
-    admin_url: AdminUrl = ADMIN_URL,
-    token: AdminToken = None,
-    json: Json = False,
+    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
 ) -> None:
     """Remove a grafted task."""
     from commands import tasks as command
@@ -257,11 +258,7 @@ def tasks_remove(
 
 @tasks.command("history")
 def tasks_history(
-    task: TaskArgument,
-    *,
-    admin_url: AdminUrl = ADMIN_URL,
-    token: AdminToken = None,
-    json: Json = False,
+    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
 ) -> None:
     """What happened to a task, and by whom."""
     from commands import tasks as command
@@ -282,16 +279,16 @@ def inspect(
 
 @features.command("load")
 def features_load(
-    config: Config,
+    checkpoint: CheckpointDir,
     *,
-    store: Annotated[str, typer.Option(help="As TASKGRAFT_FEATURE_STORE.")],
+    store: Annotated[str | None, typer.Option(help="TASKGRAFT_FEATURE_STORE.")] = None,
     data: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """Fill a feature store with a log's profiles and histories, as of its end."""
+    """Fill a feature store with the profiles and histories of a backbone's log."""
     from commands import features as command
 
-    command.load(Screen(as_json=json), config, data, store)
+    command.load(Screen(as_json=json), checkpoint, data, store)
 
 
 @tokens.command("new")

@@ -1,4 +1,86 @@
-"""`taskgraft features load`: a log's users, as of its end, into the service's feature store.
+"""`taskgraft features`: a log's users, as of its end, into the service's feature store.
 
-config, log --prepare--> profiles --UserRecord--> FeatureStore.load
+checkpoint, log --prepare--> profiles --record_of--> FeatureStore.load
+
+Times keep the unit of the log, so events posted later must come in it too.
 """
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commands.screen import Screen, pairs
+from contract.schema import FeatureSchema
+from service.features import UserRecord
+from service.packing import Corruption, FieldValue
+from service.parts import open_feature_store
+from service.settings import Settings, read_settings
+from training.checkpoint import read_checkpoint
+from training.data_config import DataConfig
+from training.dataset import Prepared, prepare
+from training.raw import Profile
+
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+
+
+def load(screen: Screen, folder: Path, data_dir: Path, store: str | None) -> None:
+    """Replace the profiles and histories of all users of a checkpoint's log."""
+    checkpoint = read_checkpoint(folder)
+    config = checkpoint.card.config
+    prepared = prepare(config, data_dir, checkpoint.lookups)
+    # A store needs no bundle, settings do; the checkpoint's folder stands in.
+    chosen = {} if store is None else {"feature_store": store}
+    settings = read_settings(bundle=folder, **chosen)
+    started = perf_counter()
+    records = (record_of(profile, config.data) for profile in prepared.profiles())
+    count = asyncio.run(_load(settings, prepared.schema, records))
+    facts = {
+        "users": count,
+        "seconds": perf_counter() - started,
+        "unit of times": config.data.time_unit,
+    }
+    screen.show(facts, pairs(f"{config.name}: loaded into the feature store", facts))
+
+
+def fill(settings: Settings, prepared: Prepared, data: DataConfig) -> int:
+    """Load every user into the store that the settings name; how many there were."""
+    records = (record_of(profile, data) for profile in prepared.profiles())
+    return asyncio.run(_load(settings, prepared.schema, records))
+
+
+async def _load(settings: Settings, schema: FeatureSchema, records: Iterable[UserRecord]) -> int:
+    store = open_feature_store(settings, schema, _ignore)
+    try:
+        return await store.load(records)
+    finally:
+        await store.close()
+
+
+def record_of(profile: Profile, data: DataConfig) -> UserRecord:
+    """A profile as the store takes it."""
+    per_second = _PER_SECOND[data.time_unit]
+    histories = {
+        behaviour: (
+            ids,
+            np.rint(np.array(profile.times_s[behaviour]) * per_second).astype(np.int64),
+        )
+        for behaviour, ids in profile.histories.items()
+    }
+    # The schema's fields are what a store can hold.
+    fields = cast(dict[str, FieldValue], profile.fields)
+    return UserRecord(str(profile.user_id), fields, histories)
+
+
+def _times(seconds: list[float], per_second: int) -> NDArray[np.int64]:
+    return np.rint(np.array(seconds, dtype=np.float64) * per_second).astype(np.int64)
+
+
+def _ignore(reason: Corruption) -> None:
+    """Nothing is read here."""

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -53,8 +55,8 @@ class Screen:
             self.out.print(made)
 
     @contextmanager
-    def watching(self) -> Iterator[Watcher]:
-        """Draws what training tells, until the block ends."""
+    def watching(self, *, epochs: bool = True) -> Iterator[Watcher]:
+        """Draws what training tells until the block ends; epochs gives each epoch a line."""
         bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -66,15 +68,16 @@ class Screen:
             transient=True,
         )
         with bars:
-            yield Watcher(bars)
+            yield Watcher(bars, epochs=epochs)
 
 
 class Watcher:
     """Draws one stage at a time; fits training/progress.py's Progress."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Progress, *, epochs: bool) -> None:
         self._bars = bars
-        self._stage = None if not bars.task_ids else bars.task_ids[-1]
+        self._epochs = epochs
+        self._stage: TaskID | None = None
 
     def stage(self, name: str, steps: int) -> None:
         if self._stage is not None:
@@ -86,23 +89,32 @@ class Watcher:
             self._bars.update(self._stage, advance=1, loss=f"loss {loss:.4f}")
 
     def epoch(self, record: EpochRecord) -> None:
+        if not self._epochs:
+            return
         shown = ", ".join(f"{task} {figure(value)}" for task, value in record.auc.items())
-        mark = "  best so far" if record.best else ""
-        self._bars.console.print(
-            Text(
-                f"  epoch {record.epoch:>2}  {record.seconds:5.1f} s  "
-                f"{record.rows_per_s:>9,.0f} rows/s  validation AUC {shown}{mark}",
-                style="dim",
-            )
-        )
+        line = f"epoch {record.epoch:>2} {record.seconds:6.1f} s {record.rows_per_s:>9,.0f} rows/s"
+        mark = " *" if record.best else ""
+        self._bars.console.print(indented(f"{line}  AUC {shown}{mark}", style="dim"))
 
     def warn(self, message: str) -> None:
-        self._bars.console.print(Text(f"  note: {message}", style="yellow"))
+        self._bars.console.print(indented(f"note: {message}", style="yellow"))
+
+
+def indented(text: str | Text, style: str = "") -> Padding:
+    """A paragraph that keeps its distance from the margin where it wraps."""
+    return Padding(text if isinstance(text, Text) else Text(text, style), (0, 0, 0, 2))
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """A confidence interval, short enough for a table."""
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A plain table; numbers stand to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    made = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for at, column in enumerate(columns):
         right = bool(rows) and all(_numeric(row[at]) for row in rows)
         made.add_column(column, justify="right" if right else "left", overflow="fold")

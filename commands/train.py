@@ -12,7 +12,7 @@ from rich.table import Table
 
 from commands.configuration import find_task, load_config
 from commands.failures import Misuse
-from commands.screen import Screen, figure, pairs, table
+from commands.screen import Screen, interval, pairs, table
 from training.checkpoint import read_checkpoint, read_prompt, write_prompt
 from training.compare import Comparison
 from training.compare import compare as compare_ways
@@ -161,24 +161,13 @@ def _tune_document(result: TuneResult, target: Path) -> dict[str, object]:
 
 
 def metrics_table(title: str, measured: Mapping[str, TaskMetrics]) -> Table:
+    """The test or validation figures of several tasks."""
     rows = []
     for task, found in measured.items():
-        low, high = found.auc_interval or (None, None)
-        share = found.positives / found.rows if found.rows else None
-        interval = f"{figure(low)} to {figure(high)}"
-        rows.append(
-            (
-                task,
-                found.rows,
-                share,
-                found.auc,
-                interval,
-                found.gauc,
-                found.logloss,
-                found.calibration_error,
-            )
-        )
-    columns = ("task", "rows", "positive", "AUC", "95 %", "gAUC", "log loss", "calibration error")
+        share = f"{found.positives / found.rows:.1%}" if found.rows else "-"
+        figures = (found.auc, interval(found.auc_interval), found.gauc, found.logloss)
+        rows.append((task, found.rows, share, *figures, found.calibration_error))
+    columns = ("task", "rows", "positive", "AUC", "95 %", "gAUC", "log loss", "ECE")
     return table(title, columns, rows)
 
 
