@@ -65,12 +65,14 @@ class RepresentationCache:
 
     def rows(self, rows: Tensor) -> Representation:
         """The representation of some rows (N,), request-major like a fresh one."""
-        item, shared, specific = self.item[rows], self.shared[rows], self.specific[rows]
+        # index_select copies whole rows; indexing by a tensor goes element by element.
+        parts = (self.item, self.shared, self.specific)
+        item, shared, specific = (part.index_select(0, rows) for part in parts)
         if not self.user.shape[-1]:
             h = Split.rows(item)
         else:
-            users, row_user = torch.unique(self.row_user[rows], return_inverse=True)
-            h = Split(self.user[users], item, row_user)
+            users, row_user = torch.unique(self.row_user.index_select(0, rows), return_inverse=True)
+            h = Split(self.user.index_select(0, users), item, row_user)
         return Representation(h=h, shared=shared, specific=specific, keys=self.keys)
 
 
