@@ -39,8 +39,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout 
 DataDir = Annotated[Path, typer.Option("--data", help="Folder that the data paths start from.")]
 Config = Annotated[str, typer.Argument(help="A TOML file, or a recipe's name: movielens.")]
 CheckpointDir = Annotated[Path, typer.Argument(help="A backbone that train wrote.")]
-Url = Annotated[str, typer.Option(help="The service's public port.")]
-AdminUrl = Annotated[str, typer.Option(help="The service's admin port.")]
+Url = Annotated[str, typer.Option(envvar="TASKGRAFT_URL", help="The service's public port.")]
+AdminUrl = Annotated[
+    str, typer.Option(envvar="TASKGRAFT_ADMIN_URL", help="The service's admin port.")
+]
 AdminToken = Annotated[
     str | None, typer.Option(envvar="TASKGRAFT_TOKEN", help="Bearer token of the admin port.")
 ]
@@ -299,7 +301,7 @@ def tokens_new(
     days: Annotated[int | None, typer.Option(help="Until it expires; never if unset.")] = None,
     json: Json = False,
 ) -> None:
-    """Make an admin token."""
+    """Make an admin token, as two lines for a shell."""
     from commands import tokens as command
 
     command.new(Screen(as_json=json), name, scope, days)

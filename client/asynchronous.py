@@ -31,7 +31,7 @@ class AsyncClient:
         timeout_s: what one call may take, its further tries included; only an answer that comes
             in drops can stretch it.
 
-    Every method raises ClientError; client/errors.py draws the tree.
+    Every method, and this one, raises ClientError; client/errors.py draws the tree.
     """
 
     def __init__(

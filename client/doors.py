@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -35,15 +34,17 @@ class Doors:
 
     def __post_init__(self) -> None:
         for url in (self.base_url, self.admin_url):
-            if url is not None and urlsplit(url).scheme not in ("http", "https"):
-                raise ValueError(f"{url!r} is no address; expected one like http://127.0.0.1:8000")
+            if url is not None and not _is_address(url):
+                raise BadRequest(f"{url!r} is no address; expected one like http://127.0.0.1:8000")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise BadRequest("the token holds characters that no HTTP header can; copy it again")
         if self.timeout_s <= 0:
-            raise ValueError(f"timeout_s is {self.timeout_s}; expected more than 0")
+            raise BadRequest(f"timeout_s is {self.timeout_s}; expected more than 0")
 
     @property
     def trust_env(self) -> bool:
         """Whether proxies of the environment apply: never on the way to this very machine."""
-        host = urlsplit(self.base_url).hostname or ""
+        host = httpx.URL(self.base_url).host
         try:
             return not ip_address(host).is_loopback
         except ValueError:
@@ -79,6 +80,14 @@ class Doors:
             headers=headers,
             timeout=left_s,
         )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def reply_of(response: httpx.Response) -> Reply:

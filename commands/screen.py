@@ -30,7 +30,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from training.progress import EpochRecord
 
-_SMALL = 10
+_TINY, _SMALL = 1e-4, 10
 
 
 class Screen:
@@ -44,6 +44,10 @@ class Screen:
     def note(self, sentence: str) -> None:
         """Something worth knowing that is no result."""
         self.err.print(Text(sentence))
+
+    def lines(self, document: object, text: str) -> None:
+        """A result that another program reads line by line."""
+        self.show(document) if self._as_json else self.out.file.write(text + "\n")
 
     def show(self, document: object, *tables: Table) -> None:
         """The result, in the form that was asked for."""
@@ -137,8 +141,16 @@ def figure(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < _SMALL else f"{value:,.1f}"
+        return _float(value)
     return str(value)
+
+
+def _float(value: float) -> str:
+    if value and abs(value) < _TINY:
+        return f"{value:.1e}"
+    if abs(value) < _SMALL:
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.1f}"
 
 
 def _numeric(cell: object) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from commands.failures import Misuse
-from commands.screen import Screen, pairs
+from commands.screen import Screen
 from service.auth import new_token
 
 _DAY_S = 86400
@@ -18,11 +18,11 @@ def new(screen: Screen, name: str, scopes: Sequence[str], days: int | None) -> N
         raise Misuse(f"--days {days}; expected 1 or more")
     expires_s = None if days is None else int(time.time()) + days * _DAY_S
     secret, made = new_token(name, scopes, expires_s)
-    facts = {
-        "token, for the caller": secret,
-        "TASKGRAFT_ADMIN_TOKENS, for the service": made.line(),
-    }
-    screen.show(
-        {"name": name, "token": secret, "admin_tokens": made.line(), "expires_s": expires_s},
-        pairs("A new admin token; the secret is shown this once", facts),
+    document = {"name": name, "token": secret, "admin_tokens": made.line(), "expires_s": expires_s}
+    screen.lines(
+        document,
+        f"export TASKGRAFT_TOKEN={secret}\nexport TASKGRAFT_ADMIN_TOKENS={made.line()}",
+    )
+    screen.note(
+        "the first line is for who grafts and is shown this once; the second is for the service"
     )

@@ -106,9 +106,9 @@ class Workshop:
                 progress=watcher,
             )
         self._compare(tuned, joint)
-        write_prompt(self.run_dir / "prompts" / NEW, tuned.prompt)
+        prompt = write_prompt(self.run_dir / "prompts" / NEW, tuned.prompt)
         file = self.run_dir / "prompts" / f"{NEW}.safetensors"
-        file.write_bytes(export_prompt(checkpoint, tuned.prompt, prepared.test, self.bundle))
+        file.write_bytes(export_prompt(checkpoint, prompt, prepared.test, self.bundle))
         self.say(f"the prompt as a file: {file}, {file.stat().st_size / 1e3:.1f} kB")
         return file
 

@@ -106,7 +106,16 @@ def test_a_server_that_hangs_up_is_unavailable(drive: Driver) -> None:
         thread.join()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", ""])
-def test_an_address_without_http_is_refused_at_once(drive: Driver, url: str) -> None:
-    with pytest.raises(ValueError, match="expected one like http://"):
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "", "http://", "http://[::1"])
+def test_an_address_that_is_none_is_refused_at_once(drive: Driver, url: str) -> None:
+    with pytest.raises(errors.BadRequest, match="expected one like http://"):
         drive(url, lambda c: c.tasks())
+
+
+@pytest.mark.parametrize("token", ["a\nb", "schlüssel"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_quoted(
+    server: Server, drive: Driver, token: str
+) -> None:
+    with pytest.raises(errors.BadRequest) as found:
+        drive(server.url, lambda c: c.workers(), admin_url=server.url, token=token)
+    assert token not in str(found.value)
