@@ -22,6 +22,8 @@ from service.errors import ConfigError
 PREFIX = "TASKGRAFT_"
 Port = Annotated[int, Field(ge=0, le=65535)]
 Provider = Literal["cpu", "cuda", "tensorrt"]
+# Of the commands that ask a running service; one shell may well hold both.
+_CALLERS = {"TASKGRAFT_URL", "TASKGRAFT_ADMIN_URL", "TASKGRAFT_TOKEN"}
 # Kubernetes puts these beside ours when a Service is called taskgraft.
 _SERVICE_LINK = re.compile(r"^(SERVICE_.*|PORT_\d+_.*)$")
 
@@ -178,7 +180,7 @@ def read_settings(**overrides: object) -> Settings:
 
 def unknown_variables() -> list[str]:
     """TASKGRAFT_* variables that name no setting: most likely misspelt."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _CALLERS
     return sorted(
         name
         for name in os.environ
