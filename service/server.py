@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from service.app import Parts, Service, create_service
 from service.errors import ConfigError
+from service.http_protocol import GuardedProtocol
 from service.logs import configure_logs
 from service.metrics import Metrics
 from service.parts import open_parts
@@ -149,7 +150,7 @@ async def _serve(server: Server) -> None:
 def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=GuardedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service import http_protocol
 from tests.fakes import FakeParts
 from tests.live_server import LiveServer, live_server, settings_for_tests
 
@@ -101,6 +102,58 @@ def test_broken_bytes_get_a_client_error(live: LiveServer, raw: bytes, expected:
     raw = HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD
     assert status(exchange(live.public, raw)) == 200
     assert live.service.gate.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nA: ",
+        b"GET /livez?",
+        b"GET /livez HTTP/1.1\r\n" + b"A: b\r\n" * 100,
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nA: ",
+    ],
+)
+def test_a_head_or_trailer_without_end_ends_the_connection(
+    live: LiveServer, opening: bytes
+) -> None:
+    """Otherwise it is read on, in quadratic time, and nobody else is served."""
+    assert flood(live.public, opening) < 10_000_000  # sockets buffer what is not read
+
+
+def flood(url: str, opening: bytes) -> int:
+    """Bytes that can be sent after an opening before the server ends the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(opening)
+        for sent in range(0, 50_000_000, 100_000):
+            try:
+                connection.sendall(b"a" * 100_000)
+            except (ConnectionResetError, BrokenPipeError):
+                return sent
+    return 50_000_000
+
+
+def test_a_head_that_never_comes_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "_HEAD_S", 0.2)
+    with live_server(FakeParts().open) as slow:
+        for begun in (b"", b"GET /livez HTTP/1.1\r\nHost", b"GET /livez HTTP/1.1\r\n\r\nGET /"):
+            host, port = slow.public.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(begun)
+                answers = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answers.count(b"HTTP/1.1 200") == begun.count(b"\r\n\r\n")
+
+
+def test_many_tiny_chunks_end_the_connection(live: LiveServer) -> None:
+    raw = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 1_000_000
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        exchange(live.public, raw)
+
+
+def test_a_head_within_the_bound_is_read(live: LiveServer) -> None:
+    raw = b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 60_000 + b"\r\n\r\n"
+    assert status(exchange(live.public, raw)) == 200
 
 
 @pytest.mark.parametrize("header", [b"Bearer \xff\xfe", b"\xff", b"Bearer " + b"a" * 20000, b""])
