@@ -75,7 +75,7 @@ def export_bundle(
     prompts = _fresh_prompts(checkpoint)
     tensors = prompt_specs(prompts[0])
     with written_aside(folder) as aside:
-        graphs = _write_graphs(model, tensors, aside)
+        graphs = write_graphs(model, tensors, aside)
         parity = check_parity(model, prompts, graphs, tolerance)
         checkpoint.lookups.save(aside / LOOKUPS_FOLDER)
         golden = [asdict(g) for g in golden_requests(checkpoint, dataset)]
@@ -116,7 +116,8 @@ def _fresh_prompts(checkpoint: Checkpoint) -> list[PromptHead]:
         return [PromptHead(config, model.prompt_shape(), model.mixer.keys) for _ in range(PROMPTS)]
 
 
-def _write_graphs(model: MultiTaskModel, tensors: Sequence[TensorSpec], folder: Path) -> Graphs:
+def write_graphs(model: MultiTaskModel, tensors: Sequence[TensorSpec], folder: Path) -> Graphs:
+    """Export every graph of a model; tensors are those of one prompt."""
     representation = representation_specs(model)
     outputs = [spec.name for spec in representation if spec.name != "row_user"]
     backbone = to_onnx(BackboneGraph(model), model.schema.inputs(), outputs)

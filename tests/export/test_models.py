@@ -1,0 +1,48 @@
+"""Every model: what PyTorch scores, the exported graphs score, on every kind of call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from contract.bundle import open_bundle
+from export.bundle import write_graphs
+from export.modules import prompt_specs
+from export.parity import check_parity
+from tests.builders import TINY
+from training.config import ModelConfig, TuneConfig
+from training.model import build_model
+from training.prompt import PromptHead
+
+SCHEMA = open_bundle(TINY / "bundle").lookups.schema
+SIZES = {"embedding_dim": 4, "expert_units": (12, 8), "tower_units": (6,), "shared_experts": 2}
+DTRN = {"width": 8, "heads": 2, "condition_width": 4, "hyper_width": 6}
+MODELS: dict[str, dict[str, object]] = {
+    "mpt": {"shared_experts": 1},
+    "shared_bottom": {"mixer": "shared_bottom"},
+    "omoe": {"mixer": "omoe"},
+    "mmoe": {"mixer": "mmoe", "gate_units": (6,), "gate_bias": True},
+    "cgc": {"mixer": "ple", "specific_experts": 2},
+    "ple": {"mixer": "ple", "layers": 2},
+    "stem": {"bottom": "stem", "mixer": "aftb", "gate_units": (6,), "gate_bias": True},
+    "stem_ple": {"bottom": "stem", "mixer": "ple", "layers": 2},
+    "aitm": {"mixer": "aitm"},
+    "esmm": {"mixer": "esmm", "esmm_force": True},
+    "dtrn": {"bottom": "dtrn", "mixer": "mmoe", "dtrn": DTRN},
+    "dtrn_ple": {"bottom": "dtrn", "mixer": "ple", "dtrn": {**DTRN, "pooling": "mean"}},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_exported_graphs_score_as_pytorch_does(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({**SIZES, **MODELS[name]})
+    model = build_model(config, SCHEMA, ("click", "like")).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # some start at zero, where parity proves little
+            parameter.normal_(0.0, 0.3)
+    prompts = [PromptHead(TuneConfig(), model.prompt_shape(), model.mixer.keys) for _ in range(2)]
+    graphs = write_graphs(model, prompt_specs(prompts[0]), tmp_path)
+    assert check_parity(model, prompts, graphs, 1e-5) <= 1e-5
