@@ -3,7 +3,6 @@
 ServiceError
 ├── Malformed            bytes that are not the message they claim to be
 ├── UnsupportedMedia     a body of a kind that is not read here
-├── BodyTimeout          a body that did not arrive in time
 ├── CallerGone           the caller left before its request was whole
 ├── InvalidField         a value that cannot stand where it was put; says where
 ├── TooLarge             more than a stated limit
@@ -36,10 +35,6 @@ class Malformed(ServiceError):
 
 class UnsupportedMedia(ServiceError):
     """A body of a kind that is not read here."""
-
-
-class BodyTimeout(ServiceError):
-    """A body that did not arrive in time."""
 
 
 class CallerGone(ServiceError):

@@ -43,7 +43,7 @@ def public_document(app: FastAPI, schema: FeatureSchema, settings: Settings) -> 
                 ("score", "Score one user's candidates for many tasks"),
                 score,
                 {"200": ("Scores, in the order of item_ids.", score_answer)},
-                (400, 404, 408, 413, 415, 422, 429, 503, 504),
+                (400, 404, 413, 415, 422, 429, 503, 504),
             )
         },
         "/v1/events": {
@@ -51,7 +51,7 @@ def public_document(app: FastAPI, schema: FeatureSchema, settings: Settings) -> 
                 ("events", "Append to the behaviour sequences"),
                 events,
                 {"202": ("Stored; the next score sees them.", events_answer)},
-                (400, 408, 413, 415, 422, 429, 503),
+                (400, 413, 415, 422, 429, 503),
             )
         },
     }

@@ -150,7 +150,7 @@ async def _serve(server: Server) -> None:
 def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=GuardedProtocol,
+        http=GuardedProtocol.within(settings.arrival_s),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -105,8 +105,8 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         default=128, ge=1, description="Requests at once in each worker; more are answered 429."
     )
-    body_timeout_s: float = Field(
-        default=10.0, gt=0, le=300, description="A body must have arrived within this."
+    arrival_s: float = Field(
+        default=20.0, gt=0, le=300, description="A request must have arrived whole within this."
     )
 
     default_deadline_ms: int = Field(

@@ -106,7 +106,7 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         summary="Graft a task, or a new version of it",
         responses={
             201: {"model": ChangeView, "description": "A new task."},
-            **refusals(400, 408, 409, 413, 415, 422, 503),
+            **refusals(400, 409, 413, 415, 422, 503),
         },
         openapi_extra={"requestBody": _PROMPT_BODY},
     )
@@ -127,11 +127,11 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
     @router.post(
         "/v1/tasks/{name}/rollback",
         summary="Go back to an earlier version",
-        responses=refusals(400, 404, 408, 409, 413, 415, 422, 503),
+        responses=refusals(400, 404, 409, 413, 415, 422, 503),
         openapi_extra={"requestBody": _ROLLBACK_BODY},
     )
     async def roll_back(name: Name, request: Request, token: MayGraft) -> ChangeView:
-        to = await _rollback(request, settings)
+        to = await _rollback(request)
         report = await tasks.rollback(known_name(name), to.version, actor=token.name)
         return ChangeView.model_validate(report)
 
@@ -145,10 +145,10 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
     return router
 
 
-async def _rollback(request: Request, settings: Settings) -> Rollback:
+async def _rollback(request: Request) -> Rollback:
     headers = request.scope[HEADERS]
     check_json(headers)
-    body = await read_body(request.receive, headers, _MAX_ROLLBACK_BYTES, settings.body_timeout_s)
+    body = await read_body(request.receive, headers, _MAX_ROLLBACK_BYTES)
     if not body:
         return Rollback()
     try:
@@ -169,6 +169,4 @@ async def _prompt(request: Request, settings: Settings) -> bytes:
             f"Content-Type is {kind.decode('latin-1')!r}; expected {_PROMPT_TYPE}"
         )
     check_encoding(headers)
-    return await read_body(
-        request.receive, headers, settings.max_prompt_bytes, settings.body_timeout_s
-    )
+    return await read_body(request.receive, headers, settings.max_prompt_bytes)

@@ -8,12 +8,11 @@ headers --check_json--> nothing, or UnsupportedMedia
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from starlette.types import Receive
 
-from service.errors import BodyTimeout, CallerGone, Malformed, TooLarge, UnsupportedMedia
+from service.errors import CallerGone, Malformed, TooLarge, UnsupportedMedia
 
 Headers = Mapping[bytes, bytes]
 
@@ -43,11 +42,11 @@ def check_encoding(headers: Headers) -> None:
         )
 
 
-async def read_body(receive: Receive, headers: Headers, most: int, timeout_s: float) -> bytes:
-    """The whole body, of at most `most` bytes.
+async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
+    """The whole body, of at most `most` bytes. How long it may take is the protocol's affair.
 
     Raises:
-        TooLarge, BodyTimeout, CallerGone: see the module.
+        TooLarge, CallerGone: see the module.
         Malformed: a Content-Length that is no number.
     """
     announced = headers.get(b"content-length", b"0")
@@ -56,19 +55,13 @@ async def read_body(receive: Receive, headers: Headers, most: int, timeout_s: fl
     # Python refuses to read numbers of thousands of digits.
     if len(announced.lstrip(b"0")) > len(str(most)) or int(announced) > most:
         raise _too_large(most)
-    try:
-        # Also around the first piece: the server calls at the head, not at the body.
-        async with asyncio.timeout(timeout_s):
-            body, more = await _piece(receive)
-            if more or len(body) > most:
-                body = await _rest(receive, bytearray(body), most)
-    except TimeoutError as err:
-        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s") from err
+    body, more = await _piece(receive)
+    if more or len(body) > most:
+        return await _rest(receive, bytearray(body), most, more=more)
     return body
 
 
-async def _rest(receive: Receive, body: bytearray, most: int) -> bytes:
-    more = True
+async def _rest(receive: Receive, body: bytearray, most: int, *, more: bool) -> bytes:
     while more and len(body) <= most:
         piece, more = await _piece(receive)
         body += piece

@@ -9,9 +9,9 @@ answer carries X-Request-ID: the caller's own if it is sound, a new one otherwis
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -113,4 +113,4 @@ async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
 def _request_id(given: bytes | None) -> str:
     if given is not None and _SOUND_ID.fullmatch(given):
         return given.decode("ascii")
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -24,7 +24,6 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.NotAuthenticated: (401, "not_authenticated"),
     errors.NotAllowed: (403, "not_allowed"),
     errors.UnknownTask: (404, "unknown_task"),
-    errors.BodyTimeout: (408, "body_timeout"),
     errors.TaskConflict: (409, "task_conflict"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMedia: (415, "unsupported_media"),
@@ -100,7 +99,7 @@ def _headers(err: Exception) -> dict[str, str]:
         return {"Retry-After": str(max(1, math.ceil(err.retry_after_s)))}
     if isinstance(err, (errors.NotReady, errors.StoreUnavailable)):
         return {"Retry-After": str(_RETRY_AFTER_S)}
-    if isinstance(err, (errors.TooLarge, errors.BodyTimeout)):
+    if isinstance(err, errors.TooLarge):
         # What is still to come of the body is not worth reading.
         return {"Connection": "close"}
     return {}

@@ -29,13 +29,12 @@ class EventsRoute:
         self._decoder = decoder
         self._gate = gate
         self._most = settings.max_body_bytes
-        self._timeout_s = settings.body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._gate:
             headers = scope[HEADERS]
             check_json(headers)
-            body = await read_body(receive, headers, self._most, self._timeout_s)
+            body = await read_body(receive, headers, self._most)
             events = self._decoder.events(body)
             await self._features.append(events)
             answer = {"request_id": scope[REQUEST_ID], "accepted": len(events)}

@@ -36,13 +36,12 @@ class ScoreRoute:
         self._gate = gate
         self._metrics = metrics
         self._most = settings.max_body_bytes
-        self._timeout_s = settings.body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._gate:
             headers = scope[HEADERS]
             check_json(headers)
-            body = await read_body(receive, headers, self._most, self._timeout_s)
+            body = await read_body(receive, headers, self._most)
             with self._metrics.stage("parse"):
                 request = self._decoder.score(body)
             result = await self._scorer.score(request)

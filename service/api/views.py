@@ -95,7 +95,6 @@ REFUSALS: dict[int, str] = {
     403: "The token lacks the scope.",
     404: "No such task, version or path.",
     405: "The path takes other methods; see Allow.",
-    408: "The body did not arrive in time.",
     409: "The prompt belongs to another backbone, or the name is taken.",
     413: "More than a stated limit.",
     415: "The body's type or encoding is not read here.",

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import http_protocol
 from tests.fakes import FakeParts
 from tests.live_server import LiveServer, live_server, settings_for_tests
 
@@ -17,7 +16,7 @@ GOOD = b'{"user_id":1,"item_ids":[1]}'
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[LiveServer]:
-    settings = settings_for_tests(max_body_bytes=2000, body_timeout_s=0.3)
+    settings = settings_for_tests(max_body_bytes=2000, arrival_s=0.3)
     with live_server(FakeParts().open, settings) as server:
         yield server
 
@@ -134,15 +133,25 @@ def flood(url: str, opening: bytes) -> int:
     return 50_000_000
 
 
-def test_a_head_that_never_comes_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "_HEAD_S", 0.2)
-    with live_server(FakeParts().open) as slow:
-        for begun in (b"", b"GET /livez HTTP/1.1\r\nHost", b"GET /livez HTTP/1.1\r\n\r\nGET /"):
-            host, port = slow.public.removeprefix("http://").split(":")
-            with socket.create_connection((host, int(port)), timeout=10) as connection:
-                connection.sendall(begun)
-                answers = b"".join(iter(lambda: connection.recv(65536), b""))
-            assert answers.count(b"HTTP/1.1 200") == begun.count(b"\r\n\r\n")
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /livez HTTP/1.1\r\nHost",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+        HEAD + b"Content-Length: 10\r\n\r\n{",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    ],
+)
+def test_a_request_that_never_comes_whole_ends_the_connection(
+    live: LiveServer, begun: bytes
+) -> None:
+    host, port = live.public.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(begun)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200") == begun.count(b"/livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answers.count(b"HTTP/1.1 408") == 1
 
 
 def test_many_tiny_chunks_end_the_connection(live: LiveServer) -> None:

@@ -19,9 +19,7 @@ def parts() -> FakeParts:
 
 @pytest.fixture
 async def service(parts: FakeParts) -> Service:
-    settings = settings_for_tests(
-        max_body_bytes=2000, max_prompt_bytes=2000, max_in_flight=2, body_timeout_s=0.2
-    )
+    settings = settings_for_tests(max_body_bytes=2000, max_prompt_bytes=2000, max_in_flight=2)
     service = create_service(settings, parts.open)
     await service.start()
     return service
