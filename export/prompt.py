@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from contract.bundle import open_bundle
-from contract.prompt import FORMAT_VERSION, PromptHeader, read_prompt, write_prompt
+from contract.bundle import Bundle, open_bundle
+from contract.manifest import Manifest
+from contract.prompt import FORMAT_VERSION, Prompt, PromptHeader, read_prompt, write_prompt
 from export.bundle import numbers
 from export.errors import ExportError, ParityError
 from export.golden import golden_call
@@ -38,7 +39,6 @@ def export_prompt(
         ParityError: the bundle's graph does not score as PyTorch does.
         ContractError: the bundle cannot be opened.
     """
-    card = prompt.card
     opened = open_bundle(bundle)
     manifest = opened.manifest
     if manifest.fingerprint != checkpoint.card.fingerprint:
@@ -55,7 +55,14 @@ def export_prompt(
     inputs, arrays = golden_call(checkpoint.schema, dataset)
     with torch.no_grad():
         scores = torch.sigmoid(prompt.head(checkpoint.model.represent(inputs))).numpy()
-    header = PromptHeader(
+    data = write_prompt(_header(prompt, manifest), tensors, arrays, scores)
+    _prove(opened, read_prompt(data))
+    return data
+
+
+def _header(prompt: PromptCheckpoint, manifest: Manifest) -> PromptHeader:
+    card = prompt.card
+    return PromptHeader(
         format_version=FORMAT_VERSION,
         task=card.task,
         backbone=manifest.fingerprint,
@@ -71,17 +78,21 @@ def export_prompt(
             "prompt_checkpoint": card.fingerprint,
         },
     )
-    data = write_prompt(header, tensors, arrays, scores)
-    read_prompt(data).check_fits(manifest)
+
+
+def _prove(bundle: Bundle, prompt: Prompt) -> None:
+    """What the service will do with the file, done before it leaves."""
+    manifest = bundle.manifest
+    prompt.check_fits(manifest)
     heads = {task.name: task.graph for task in manifest.tasks}
-    sessions = Sessions(Graphs(bundle, manifest.backbone, heads, manifest.prompt_head))
-    bank = {name: tensor[np.newaxis] for name, tensor in tensors.items()}
-    found = sessions.run("prompts", {**sessions.represent(arrays), **bank})["scores"][:, 0]
-    worst = float(np.abs(found - scores).max(initial=0.0))
+    sessions = Sessions(Graphs(bundle.folder, manifest.backbone, heads, manifest.prompt_head))
+    bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
+    representation = sessions.represent(dict(prompt.golden_inputs))
+    found = sessions.run("prompts", {**representation, **bank})["scores"][:, 0]
+    worst = float(np.abs(found - prompt.golden_scores).max())
     if not worst <= manifest.tolerance:
         raise ParityError(
             f"the bundle scores the prompt's golden rows {worst:.3g} away from PyTorch, more than "
             f"{manifest.tolerance:.0e}",
             worst,
         )
-    return data
