@@ -73,7 +73,9 @@ def problem_of(err: Exception) -> Problem:
         if isinstance(err, PromptMisfit) and err.reason == "wrong_backbone":
             status = 409
         problem = Problem(status, code, str(err), _extra(err), _headers(err))
-    _log.info("request_refused", status=problem.status, code=problem.code, message=problem.message)
+    # Under overload a line for each refusal would take the time that serving lacks; it is counted.
+    log = _log.debug if isinstance(err, errors.Overloaded) else _log.info
+    log("request_refused", status=problem.status, code=problem.code, message=problem.message)
     return problem
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from contract.errors import PromptMisfit
 from service import errors
@@ -40,6 +41,16 @@ def test_an_unknown_error_is_logged_in_full_and_told_in_one_sentence(
     assert problem.status == 500
     assert "secret" not in problem.message
     assert "secret" in capsys.readouterr().out
+
+
+def test_a_known_refusal_is_one_line_and_overload_is_none_unless_asked_for() -> None:
+    with capture_logs() as lines:
+        problem_of(errors.DeadlineExceeded("late"))
+        problem_of(errors.Overloaded("full", 1.0))
+    assert [(line["log_level"], line["status"]) for line in lines] == [
+        ("info", 504),
+        ("debug", 429),
+    ]
 
 
 def test_a_caller_is_told_when_to_come_back_in_whole_seconds() -> None:
