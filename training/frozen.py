@@ -44,7 +44,7 @@ class RepresentationCache:
     def of(cls, model: MultiTaskModel, dataset: Dataset) -> RepresentationCache:
         """Run the backbone, which must be in eval mode, over all rows by chunks."""
         rows = len(dataset)
-        users: list[Tensor] = []
+        users = [torch.empty(1, 0)] if not model.bottom.user_width else []
         parts: tuple[Tensor, ...] = ()
         row_user = torch.zeros(rows, dtype=torch.int64)
         known, keys = 0, None
@@ -55,24 +55,25 @@ class RepresentationCache:
             for room, part in zip(parts, found, strict=True):
                 if part.numel():  # h may have no item part
                     room[chunk] = part
-            if rep.h.user.shape[-1]:
+            if model.bottom.user_width:
                 row_user[chunk] = rep.h.row_user.long() + known
                 known += len(rep.h.user)
-            users.append(rep.h.user)
+                users.append(rep.h.user)
             keys = rep.keys
         item, shared, specific = parts
         return cls(torch.cat(users), item, row_user, shared, specific, keys)
 
     def rows(self, rows: Tensor) -> Representation:
-        """The representation of some rows (N,), request-major like a fresh one."""
+        """The representation of some rows (N,), each with its user's part copied in.
+
+        Rows drawn at random hardly ever share a request: copying costs less than finding out, and
+        nothing is scattered back on the way of the gradient.
+        """
         # index_select copies whole rows; indexing by a tensor goes element by element.
         parts = (self.item, self.shared, self.specific)
         item, shared, specific = (part.index_select(0, rows) for part in parts)
-        if not self.user.shape[-1]:
-            h = Split.rows(item)
-        else:
-            users, row_user = torch.unique(self.row_user.index_select(0, rows), return_inverse=True)
-            h = Split(self.user.index_select(0, users), item, row_user)
+        user = self.user.index_select(0, self.row_user.index_select(0, rows))
+        h = Split.rows(torch.cat([user, item], dim=1))
         return Representation(h=h, shared=shared, specific=specific, keys=self.keys)
 
 
