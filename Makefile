@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Threads that wait for one another give up their core instead of spinning on it.
+export OMP_WAIT_POLICY ?= passive
+
 .PHONY: demo test check format clean
 .DEFAULT_GOAL := help
 
