@@ -106,7 +106,8 @@ class Watcher:
 
 def indented(text: str | Text, style: str = "") -> Padding:
     """A paragraph that keeps its distance from the margin where it wraps."""
-    return Padding(text if isinstance(text, Text) else Text(text, style), (0, 0, 0, 2))
+    paragraph = text if isinstance(text, Text) else Text(text, style)
+    return Padding(paragraph, (0, 0, 0, 2), expand=False)
 
 
 def interval(bounds: tuple[float, float] | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +145,16 @@ def test_a_new_token_is_two_lines_a_shell_can_take() -> None:
         "export TASKGRAFT_TOKEN",
         "export TASKGRAFT_ADMIN_TOKENS",
     ]
+
+
+def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "taskgraft", "tasks", "list", "--url", url]
+        waiting = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()  # the command is now waiting for an answer
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate(timeout=30)
+        connection.close()
+    assert waiting.returncode == 130
+    assert "Traceback" not in errors

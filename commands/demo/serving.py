@@ -51,8 +51,8 @@ class Visit:
         for place in answer.ranking or ():
             scores = [of_task[place.index] for of_task in answer.scores.values()]
             rows.append((self.people.title(candidates[place.index]), *scores))
-        title = f"{len(candidates)} unseen candidates ranked in {took_ms:.1f} ms; the best {_SHOWN}"
-        self.screen.out.print(table(title, ("movie", *answer.scores), rows))
+        self.say(f"{len(candidates)} unseen candidates ranked in {took_ms:.1f} ms, best first:")
+        self.screen.out.print(table("", ("movie", *answer.scores), rows))
         self.claims.check(
             "the histories come from the feature store",
             f"degraded: {answer.degraded}",
