@@ -14,9 +14,11 @@ ServiceError
 ├── DeadlineExceeded     the caller's time is over
 ├── TaskRejected         a prompt that failed a check; says which; nothing changed
 ├── TaskConflict         a name that is taken, or a version that is not there
+├── NotConverged         a worker that cannot serve a change; says who and why; it was taken back
 ├── PromptMissing        a prompt file that the task store does not hold
 ├── StoreUnavailable     a store that does not answer: try again
 ├── CorruptStore         a store whose content is damaged: somebody must look
+├── WorkerFailed         a worker process that cannot start
 └── ConfigError          a setting that cannot work
 """
 
@@ -117,6 +119,18 @@ class TaskConflict(ServiceError):
     """A name that is taken, or a version that is not there."""
 
 
+class NotConverged(ServiceError):
+    """Not every worker alive can serve a change, so none does.
+
+    Attributes:
+        workers: id, state, generation and reason of each.
+    """
+
+    def __init__(self, message: str, workers: Sequence[Mapping[str, object]]) -> None:
+        super().__init__(message)
+        self.workers = tuple(workers)
+
+
 class PromptMissing(ServiceError):
     """The task store holds no prompt of this digest."""
 
@@ -127,6 +141,10 @@ class StoreUnavailable(ServiceError):
 
 class CorruptStore(ServiceError):
     """A store's content is damaged or of an unknown form; waiting will not mend it."""
+
+
+class WorkerFailed(ServiceError):
+    """A worker process cannot start; its own sentence, as it told it."""
 
 
 class ConfigError(ServiceError):

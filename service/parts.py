@@ -26,11 +26,13 @@ from service.metrics import Metrics
 from service.packing import Layout
 from service.prover import PromptProver
 from service.redis_store import RedisOptions, RedisStore
+from service.redis_task_store import RedisTaskStore
 from service.registry import TaskRegistry
 from service.scoring import Limits, Model, Scorer
 from service.settings import Settings
 from service.sync import TaskFollower
 from service.task_directory import open_task_directory
+from service.task_store import TaskStore
 
 _FEATURES_FILE = "features.sqlite"
 _log = structlog.get_logger()
@@ -51,7 +53,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     bank = PromptBank(manifest.prompt_tensors, limit=settings.max_prompts)
     model_id = f"{manifest.name}@{manifest.fingerprint[:12]}"
     model = Model(model_id, Encoder(bundle.lookups), engine, pool, bank)
-    store = open_task_directory(Path(settings.task_store))
+    store = open_task_store(settings)
     features = open_feature_store(settings, schema, metrics.store_fault)
     registry = TaskRegistry(manifest, PromptProver(manifest, bank, engine, pool), store, metrics)
     follower = TaskFollower(registry, store, _log)
@@ -68,7 +70,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
             await registry.converge()
         except PromptMisfit as err:
             raise ConfigError(
-                f"the task store {settings.task_store} holds a prompt that this bundle cannot "
+                "the task store holds a prompt that this bundle cannot "
                 f"serve ({err}); serve the bundle it was made for, or set another "
                 "TASKGRAFT_TASK_STORE and graft prompts tuned on this one"
             ) from err
@@ -96,6 +98,13 @@ def open_feature_store(
         read_budget_s=settings.feature_budget_ms / 1000, ttl_s=settings.history_ttl_s
     )
     return RedisStore(settings.feature_store, layout, on_corrupt, options)
+
+
+def open_task_store(settings: Settings) -> TaskStore:
+    """The task store that the settings name."""
+    if settings.task_store.startswith(("redis:", "rediss:")):
+        return RedisTaskStore(settings.task_store)
+    return open_task_directory(Path(settings.task_store))
 
 
 def replay_golden(bundle: Bundle, model: Model) -> None:

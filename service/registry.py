@@ -25,16 +25,8 @@ from service.metrics import Metrics
 from service.named_locks import NamedLocks
 from service.prover import Checks, PromptProver
 from service.snapshot import Resident, Snapshot
-from service.task_store import (
-    DesiredState,
-    StoredPrompt,
-    TaskState,
-    TaskStore,
-    TaskVersion,
-    activate,
-    graft,
-    remove,
-)
+from service.task_changes import activate, graft, remove
+from service.task_store import DesiredState, StoredPrompt, TaskState, TaskStore, TaskVersion
 
 
 @dataclass(frozen=True, slots=True)

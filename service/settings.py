@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     task_store: str = Field(
         default="state/tasks",
         repr=False,
-        description="Directory of the wanted tasks and their prompt files.",
+        description="Wanted tasks and their prompt files: a directory (shared by the services of "
+        "one host), redis://HOST:PORT/DB or rediss://...",
     )
     item_overrides: bool = Field(
         default=False,
@@ -149,6 +150,14 @@ class Settings(BaseSettings):
         scheme, _, rest = value.partition(":")
         if scheme not in ("embedded", "redis", "rediss") or not rest.strip("/"):
             raise ValueError("expected embedded:DIRECTORY, redis://HOST or rediss://HOST")
+        return value
+
+    @field_validator("task_store")
+    @classmethod
+    def _known_task_store(cls, value: str) -> str:
+        scheme, found, rest = value.partition("://")
+        if not value or (found and (scheme not in ("redis", "rediss") or not rest.strip("/"))):
+            raise ValueError("expected a directory, redis://HOST or rediss://HOST")
         return value
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ states/G-SHA256.json  states by generation, whole and immutable; the last ones a
 changes.jsonl         the changes of all earlier generations, a line each; the state says how
                       long it is, so what a dying process began to write does not count
 prompts/SHA256        prompt files, read-only
+workers/              how far each worker has come; see worker_directory.py
 lock                  held by whoever writes; the kernel frees it when its holder dies
 
 write aside -> fsync -> rename -> fsync the folder -> move the symlink: a process that dies
@@ -29,7 +30,8 @@ from typing import BinaryIO, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
-from service.task_store import Change, DesiredState
+from service.task_store import Acknowledgement, Change, DesiredState
+from service.worker_directory import WorkerDirectory
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STATE = re.compile(r"states/(\d{12})-([0-9a-f]{64})\.json")
@@ -61,6 +63,7 @@ class TaskDirectory:
         self._prompts = root / "prompts"
         self._states = root / "states"
         self._log = root / "changes.jsonl"
+        self._workers = WorkerDirectory(root / "workers")
         self._seen: tuple[str, _StateFile] | None = None
 
     def read(self) -> DesiredState:
@@ -111,7 +114,7 @@ class TaskDirectory:
             last = self._read()
             before = last.state
             wanted = change(replace(before, changes=()))
-            if (wanted.tasks, wanted.retired) == (before.tasks, before.retired):
+            if replace(wanted, changes=before.changes) == before:
                 return before
             for sha256 in wanted.prompts() - before.prompts():
                 if not self._prompt_path(sha256).exists():
@@ -124,10 +127,19 @@ class TaskDirectory:
                 self._sweep()
         return after
 
+    def acknowledge(self, told: Acknowledgement, lease_s: float) -> None:
+        self._workers.write(told, lease_s)
+
+    def acknowledgements(self) -> tuple[Acknowledgement, ...]:
+        return self._workers.read()
+
+    def forget(self, worker: str) -> None:
+        self._workers.remove(worker)
+
     def open(self) -> None:
         """Makes what is missing in an empty directory, checks the rest, sweeps up."""
         with _failures():
-            for folder in (self._states, self._prompts):
+            for folder in (self._states, self._prompts, self._root / "workers"):
                 folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             if not os.path.lexists(self._root / "current"):

@@ -1,25 +1,24 @@
 """The wanted state of the grafted tasks: what a task store holds and promises.
 
-    prompt bytes --put_prompt--> sha256 --graft | activate | remove--> DesiredState --update--> all
-                                                     ├--> UnknownTask    no task of this name
-                                                     └--> TaskConflict   no version of this number
+    prompt bytes --put_prompt--> sha256 --task_changes.py--> DesiredState --update--> all
     followers: generation() moved? --read--> DesiredState --prompt(sha256)--> the same bytes
+               --acknowledge--> how far each has come
 
-A state is a value: graft, activate and remove return the next one and touch nothing. The store
-gives it its generation, and keeps the changes that led there.
+A state is a value; task_changes.py makes the next one. The store gives it its generation, and
+keeps the changes that led there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from service.errors import TaskConflict, UnknownTask
+from service.errors import UnknownTask
 
-Action = Literal["graft", "activate", "remove"]
+Action = Literal["graft", "propose", "activate", "withdraw", "remove"]
+WorkerState = Literal["serving", "behind"]
 Note = Mapping[str, str | int | float | bool | None]
-KEPT_VERSIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,20 @@ class TaskState:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that every worker shall hold ready, and which is to score once all of them do.
+
+    Attributes:
+        at: Unix seconds of the proposal.
+        fresh: whether the proposal brought the version, so that it goes if it is withdrawn.
+    """
+
+    version: int
+    at: float
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Who did what, when, and the generation that it made (0: not yet stored)."""
 
@@ -77,13 +90,15 @@ class DesiredState:
 
     Attributes:
         generation: rises by one with each update.
-        retired: the last version number of each removed task, so that none comes twice.
+        retired: version numbers that are gone and must not come again: the last of each task.
+        candidates: by task, what is to score next.
         changes: what made this generation out of the one before.
     """
 
     generation: int = 0
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
     retired: Mapping[str, int] = field(default_factory=dict)
+    candidates: Mapping[str, Candidate] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
 
     def prompts(self) -> frozenset[str]:
@@ -96,6 +111,23 @@ class DesiredState:
             return self.tasks[name]
         except KeyError as err:
             raise UnknownTask([name]) from err
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """How far one worker has come.
+
+    Attributes:
+        generation: the one it serves.
+        reason: why it is behind.
+        refused: candidates that it cannot serve, by task, and why.
+    """
+
+    worker: str
+    generation: int
+    state: WorkerState
+    reason: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class TaskStore(Protocol):
@@ -134,54 +166,11 @@ class TaskStore(Protocol):
             PromptMissing: the new state names a prompt that is not stored.
         """
 
+    def acknowledge(self, told: Acknowledgement, lease_s: float) -> None:
+        """Tells how far a worker has come; it counts as alive for lease_s from now."""
 
-def graft(
-    state: DesiredState, task: str, prompt: StoredPrompt, who: str, *, active: bool = True
-) -> DesiredState:
-    """The state with one version more; the newest KEPT_VERSIONS stay, and the active one."""
-    before = state.tasks.get(task, TaskState(active=None, versions=()))
-    last = before.versions[-1].version if before.versions else state.retired.get(task, 0)
-    number = last + 1
-    added = TaskVersion(number, prompt.sha256, prompt.size_bytes, prompt.created_at, prompt.note)
-    scoring = number if active else before.active
-    versions = (*before.versions, added)
-    oldest = versions[-KEPT_VERSIONS:][0].version
-    kept = tuple(v for v in versions if v.version >= oldest or v.version == scoring)
-    changed = {**state.tasks, task: TaskState(scoring, kept)}
-    note = Change(who, prompt.created_at, "graft", task, number)
-    return replace(state, tasks=changed, changes=(*state.changes, note))
+    def acknowledgements(self) -> tuple[Acknowledgement, ...]:
+        """What the workers alive have told last."""
 
-
-def activate(state: DesiredState, task: str, version: int, who: str, at: float) -> DesiredState:
-    """The state in which another version of a task scores: forwards or back.
-
-    Raises:
-        UnknownTask: no task of this name.
-        TaskConflict: the task has no such version, or no more.
-    """
-    before = state.task(task)
-    if before.find(version) is None:
-        known = ", ".join(str(v.version) for v in before.versions)
-        raise TaskConflict(f"task {task} has no version {version}; it has {known}")
-    if before.active == version:
-        return state
-    changed = {**state.tasks, task: replace(before, active=version)}
-    note = Change(who, at, "activate", task, version)
-    return replace(state, tasks=changed, changes=(*state.changes, note))
-
-
-def remove(state: DesiredState, task: str, who: str, at: float) -> DesiredState:
-    """The state without a task.
-
-    Raises:
-        UnknownTask: no task of this name.
-    """
-    last = state.task(task).versions[-1].version
-    changed = {name: kept for name, kept in state.tasks.items() if name != task}
-    note = Change(who, at, "remove", task)
-    return replace(
-        state,
-        tasks=changed,
-        retired={**state.retired, task: last},
-        changes=(*state.changes, note),
-    )
+    def forget(self, worker: str) -> None:
+        """The worker ends: nobody needs to wait for it."""

@@ -34,6 +34,9 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.CallerGone: (499, "caller_gone"),
     errors.NotReady: (503, "not_ready"),
     errors.StoreUnavailable: (503, "store_unavailable"),
+    errors.NotConverged: (503, "not_converged"),
+    errors.CorruptStore: (503, "store_damaged"),
+    errors.PromptMissing: (503, "store_damaged"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -89,6 +92,8 @@ def _extra(err: Exception) -> dict[str, object]:
         return {"where": err.where}
     if isinstance(err, errors.UnknownTask):
         return {"details": {"tasks": list(err.names)}}
+    if isinstance(err, errors.NotConverged):
+        return {"details": {"workers": [dict(worker) for worker in err.workers]}}
     if isinstance(err, (PromptMisfit, errors.TaskRejected)):
         return {"reason": err.reason, "details": dict(err.details)}
     return {}

@@ -19,8 +19,9 @@ from service.parts import open_parts, replay_golden
 from service.scoring import Model
 from service.settings import Settings
 from service.sync import TaskFollower
+from service.task_changes import graft
 from service.task_directory import open_task_directory
-from service.task_store import StoredPrompt, graft
+from service.task_store import StoredPrompt
 from tests.service.tiny import BUNDLE, prompt_bytes, request, tiny
 
 

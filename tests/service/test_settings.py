@@ -43,6 +43,7 @@ def test_every_setting_is_described() -> None:
         ({"port": "8001"}, "both 8001"),
         ({"feature_store": "mysql://db"}, "TASKGRAFT_FEATURE_STORE: expected embedded:DIRECTORY"),
         ({"feature_store": "redis://"}, "expected embedded:DIRECTORY"),
+        ({"task_store": "etcd://h"}, "TASKGRAFT_TASK_STORE: expected a directory"),
         ({"providers": "npu"}, "TASKGRAFT_PROVIDERS"),
         ({"providers": ""}, "TASKGRAFT_PROVIDERS"),
         ({"default_deadline_ms": "20000"}, "above max_deadline_ms, 10000"),

@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import stat
-import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -18,9 +17,10 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from service.errors import CorruptStore, PromptMissing, StoreUnavailable, TaskConflict
+from service.errors import CorruptStore, StoreUnavailable
+from service.task_changes import graft
 from service.task_directory import TaskDirectory, open_task_directory
-from service.task_store import DesiredState, StoredPrompt, activate, graft, remove
+from service.task_store import DesiredState, StoredPrompt
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,74 +45,7 @@ def root_of(tmp_path: Path) -> Path:
     return tmp_path / "tasks"
 
 
-# --- the committed state ------------------------------------------------------------------------
-
-
-def test_a_new_directory_wants_nothing(store: TaskDirectory) -> None:
-    assert store.read() == DesiredState()
-    assert store.generation() == 0
-    assert store.history() == ()
-
-
-def test_an_update_is_seen_by_every_process(store: TaskDirectory, tmp_path: Path) -> None:
-    other = open_task_directory(root_of(tmp_path))
-    made = step(store, b"one")
-    assert made.generation == other.generation() == 1
-    assert other.read() == made
-    assert other.prompt(made.tasks["like"].versions[0].sha256) == b"one"
-
-
-def test_each_update_makes_one_generation_and_tells_who_made_it(store: TaskDirectory) -> None:
-    step(store, b"one")
-    step(store, b"two")
-    store.update(lambda state: activate(state, "like", 1, who="bob", at=2.0))
-    store.update(lambda state: remove(state, "like", who="eve", at=3.0))
-    told = [(c.generation, c.who, c.action, c.version) for c in store.history()]
-    assert told == [
-        (1, "ann", "graft", 1),
-        (2, "ann", "graft", 2),
-        (3, "bob", "activate", 1),
-        (4, "eve", "remove", None),
-    ]
-
-
-def test_a_change_of_nothing_makes_no_generation(store: TaskDirectory) -> None:
-    step(store, b"one")
-    store.update(lambda state: activate(state, "like", 1, who="bob", at=2.0))
-    assert store.generation() == 1
-
-
-def test_a_change_that_raises_changes_nothing(store: TaskDirectory) -> None:
-    before = step(store, b"one")
-    with pytest.raises(TaskConflict):
-        store.update(lambda state: activate(state, "like", 9, who="bob", at=2.0))
-    assert store.read() == before
-    assert step(store, b"two").generation == 2
-
-
-def test_a_state_must_not_name_a_prompt_that_is_not_stored(store: TaskDirectory) -> None:
-    missing = StoredPrompt("0" * 64, 1, created_at=1.0)
-    with pytest.raises(PromptMissing):
-        store.update(lambda state: graft(state, "like", missing, who="ann"))
-    assert store.generation() == 0
-
-
-def test_updates_by_several_threads_follow_one_another(store: TaskDirectory) -> None:
-    def work(name: str) -> None:
-        for number in range(10):
-            step(store, f"{name}{number}".encode(), task=name)
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b", "c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {name: task.active for name, task in store.read().tasks.items()} == {
-        "a": 10,
-        "b": 10,
-        "c": 10,
-    }
-    assert [c.generation for c in store.history()] == list(range(1, 31))
+# --- the lock -----------------------------------------------------------------------------------
 
 
 def test_a_lock_that_is_never_freed_is_unavailable(
@@ -136,12 +69,6 @@ def test_a_prompt_is_stored_once_and_read_only(store: TaskDirectory, tmp_path: P
     assert store.put_prompt(b"one") == digest == hashlib.sha256(b"one").hexdigest()
     (path,) = (root_of(tmp_path) / "prompts").iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o400
-
-
-@pytest.mark.parametrize("name", ["0" * 64, "", "../lock", "0" * 63, "0" * 64 + "\n", "A" * 64])
-def test_a_digest_that_names_no_prompt_is_missing(store: TaskDirectory, name: str) -> None:
-    with pytest.raises(PromptMissing):
-        store.prompt(name)
 
 
 def test_a_damaged_prompt_is_refused_and_mended_by_putting_it_again(

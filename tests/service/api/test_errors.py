@@ -12,12 +12,13 @@ from contract.errors import PromptMisfit
 from service import errors
 from service.api.errors import problem_of
 
-# Met at start, or below a route that turns them into another error.
-WITHOUT_STATUS = {errors.ConfigError, errors.CorruptStore, errors.PromptMissing}
+# Met at start alone.
+WITHOUT_STATUS = {errors.ConfigError, errors.WorkerFailed}
 EXAMPLES = {
     errors.InvalidField: errors.InvalidField("user_id", "no"),
     errors.UnknownTask: errors.UnknownTask(["a"]),
     errors.Overloaded: errors.Overloaded("full", 1.2),
+    errors.NotConverged: errors.NotConverged("one is behind", [{"id": "a"}]),
     errors.TaskRejected: errors.TaskRejected("slow", "too slow"),
 }
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import pytest
 
 from service.errors import TaskConflict, UnknownTask
-from service.task_store import (
+from service.task_changes import (
     KEPT_VERSIONS,
-    DesiredState,
-    StoredPrompt,
     activate,
+    confirm,
+    expire,
     graft,
+    propose,
+    propose_graft,
     remove,
+    withdraw,
 )
+from service.task_store import DesiredState, StoredPrompt
 
 PROMPT = StoredPrompt("a" * 64, size_bytes=10, created_at=5.0, note={"auc": 0.7})
 
@@ -89,3 +93,55 @@ def test_every_step_says_who_did_what_and_when() -> None:
         ("bob", 6.0, "activate", "like", 1),
         ("eve", 7.0, "remove", "like", None),
     ]
+
+
+# --- candidates: loaded by all, scoring nowhere yet ---------------------------------------------
+
+
+def test_a_proposed_version_does_not_score_until_it_is_confirmed() -> None:
+    proposed = propose_graft(grafted(), "like", PROMPT, who="ann")
+    assert (proposed.tasks["like"].active, proposed.candidates["like"].version) == (1, 2)
+    confirmed = confirm(proposed, "like", 2, who="ann", at=6.0)
+    assert (confirmed.tasks["like"].active, confirmed.candidates) == (2, {})
+
+
+def test_a_withdrawn_graft_leaves_the_task_as_it_was_and_its_number_never_comes_back() -> None:
+    for before in (grafted(), DesiredState()):
+        proposed = propose_graft(before, "like", PROMPT, who="ann")
+        number = proposed.candidates["like"].version
+        after = withdraw(proposed, "like", number, who="ann", at=6.0)
+        assert (after.tasks, after.candidates) == (before.tasks, {})
+        assert graft(after, "like", PROMPT, "ann").tasks["like"].versions[-1].version == number + 1
+
+
+def test_a_withdrawn_rollback_keeps_the_version_it_named() -> None:
+    before = grafted(2)
+    proposed = propose(before, "like", 1, who="ann", at=6.0)
+    assert proposed.tasks == before.tasks
+    assert withdraw(proposed, "like", 1, who="ann", at=6.0).tasks == before.tasks
+
+
+def test_proposing_what_scores_is_no_change() -> None:
+    assert propose(state := grafted(), "like", 1, who="ann", at=6.0) is state
+
+
+def test_of_two_proposals_for_a_task_the_later_wins_and_the_earlier_is_told() -> None:
+    both = propose_graft(propose_graft(grafted(), "like", PROMPT, "ann"), "like", PROMPT, "bob")
+    with pytest.raises(TaskConflict, match="changed by another call"):
+        confirm(both, "like", 2, who="ann", at=6.0)
+    assert withdraw(both, "like", 2, who="ann", at=6.0) is both
+    assert confirm(both, "like", 3, who="bob", at=6.0).tasks["like"].active == 3
+
+
+def test_a_removed_task_cannot_be_confirmed() -> None:
+    proposed = propose_graft(grafted(), "like", PROMPT, who="ann")
+    with pytest.raises(TaskConflict):
+        confirm(remove(proposed, "like", "eve", at=6.0), "like", 2, who="ann", at=7.0)
+
+
+def test_a_proposal_whose_proposer_is_gone_expires_alone() -> None:
+    proposed = propose(propose_graft(grafted(2), "buy", PROMPT, "ann"), "like", 1, "ann", at=9.0)
+    kept = expire(proposed, before=7.0)
+    assert list(kept.candidates) == ["like"]
+    assert kept.tasks == proposed.tasks
+    assert expire(kept, before=7.0) is kept
