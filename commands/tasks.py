@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -43,8 +44,15 @@ def remove(screen: Screen, client: Client, name: str) -> None:
 def history(screen: Screen, client: Client, name: str) -> None:
     answer = client.history(name)
     columns = tuple(answer.history[0]) if answer.history else ("event",)
-    rows = [tuple(entry.get(column) for column in columns) for entry in answer.history]
+    rows = [[_cell(column, entry.get(column)) for column in columns] for entry in answer.history]
     screen.show(answer, table(f"History of {name}", columns, rows))
+
+
+def _cell(column: str, value: object) -> object:
+    """Times, which travel as Unix seconds, in UTC."""
+    if column == "at" and isinstance(value, (int, float)):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return value
 
 
 def _show_change(screen: Screen, done: str, answer: Change, seconds: float) -> None:

@@ -125,7 +125,7 @@ class Workshop:
                 joint.seconds,
             ),
         ]
-        columns = ("way", "test AUC", "95 %", "trained parameters", "seconds")
+        columns = ("way", "test AUC", "95 %", "trained parameters", "time")
         self.screen.out.print(table("", columns, rows))
         self.claims.check(
             f"at most {MOST_SHARE:.0%} of the parameters were trained",

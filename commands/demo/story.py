@@ -62,8 +62,8 @@ def tell(screen: Screen, *, once: bool) -> None:
         took_s = time.perf_counter() - started
         screen.out.print(f"\nAll of it took {took_s:.0f} s.", style="bold")
         if not once:
-            with _step(screen, 7, "Roll on"):
-                _roll_on(shop, service, user, prompt)
+            _title(screen, 7, "Roll on")
+            _roll_on(shop, service, user, prompt)
             with suppress(KeyboardInterrupt):
                 service.wait()
             screen.out.print("\nstopped")
@@ -88,11 +88,15 @@ def _serve(
 
 @contextmanager
 def _step(screen: Screen, number: int, title: str) -> Iterator[None]:
-    screen.out.print()
-    screen.out.print(Rule(Text(f"{number}  {title}", style="bold"), align="left"))
+    _title(screen, number, title)
     started = time.perf_counter()
     yield
     screen.out.print(Text(f"  ({time.perf_counter() - started:.1f} s)", style="dim"))
+
+
+def _title(screen: Screen, number: int, title: str) -> None:
+    screen.out.print()
+    screen.out.print(Rule(Text(f"{number}  {title}", style="bold"), align="left"))
 
 
 def _roll_on(shop: Workshop, service: ServiceProcess, user: int, prompt: Path) -> None:
