@@ -55,7 +55,8 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     model = Model(model_id, Encoder(bundle.lookups), engine, pool, bank)
     store = open_task_store(settings)
     features = open_feature_store(settings, schema, metrics.store_fault)
-    registry = TaskRegistry(manifest, PromptProver(manifest, bank, engine, pool), store, metrics)
+    prover = PromptProver(manifest, bank, engine, pool)
+    registry = TaskRegistry(manifest, prover, store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     limits = Limits(
         max_tasks_by_default=settings.max_tasks_by_default,
@@ -67,7 +68,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     async def start() -> None:
         replay_golden(bundle, model)
         try:
-            await registry.converge()
+            await follower.start()
         except PromptMisfit as err:
             raise ConfigError(
                 "the task store holds a prompt that this bundle cannot "
@@ -75,7 +76,6 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
                 "TASKGRAFT_TASK_STORE and graft prompts tuned on this one"
             ) from err
         metrics.serve_tasks(registry.snapshot.names, registry.snapshot.generation)
-        follower.start()
 
     async def stop() -> None:
         await follower.stop()

@@ -1,32 +1,57 @@
 """The live tasks of one process, and the whole idea: grafting as one assignment.
 
     prompt file --graft--> proved, in a slot nothing names --> desired state --> Snapshot published
-                   └--> PromptMisfit, TaskConflict, TooLarge, StoreUnavailable: nothing changed
+                   └--> PromptMisfit, TaskConflict, TooLarge, StoreUnavailable, NotConverged:
+                        nothing changed
     task store --converge--> the same, for what another process or an earlier life has grafted
 
 The desired state in the task store is the truth; a snapshot is how far this process followed it. A
-graft commits the desired state before it publishes: what was acknowledged survives a kill.
+graft commits the desired state before it publishes: what was acknowledged survives a kill. With
+other workers alive it goes through rollout.py, so that it scores everywhere or nowhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from contract.errors import PromptMisfit
 from contract.manifest import Manifest
-from service.errors import TaskConflict, TaskRejected, UnknownTask
+from service.errors import (
+    CorruptStore,
+    PromptMissing,
+    TaskConflict,
+    TaskRejected,
+    TooLarge,
+    UnknownTask,
+)
+from service.fleet import Fleet, view
 from service.metrics import Metrics
 from service.named_locks import NamedLocks
 from service.prover import Checks, PromptProver
+from service.rollout import Rollout, Step, Switch, Wait
 from service.snapshot import Resident, Snapshot
-from service.task_changes import activate, graft, remove
-from service.task_store import DesiredState, StoredPrompt, TaskState, TaskStore, TaskVersion
+from service.task_changes import activate, expire, graft, propose, propose_graft, remove
+from service.task_info import TaskInfo, describe
+from service.task_store import (
+    Acknowledgement,
+    Change,
+    DesiredState,
+    StoredPrompt,
+    TaskState,
+    TaskStore,
+    TaskVersion,
+    WorkerState,
+)
+
+# What makes a stored prompt unfit to serve here; that a store is away is another matter.
+_UNFIT = (PromptMisfit, TaskRejected, TooLarge, PromptMissing, CorruptStore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +73,20 @@ class GraftReport:
     created: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TaskInfo:
-    """A task as GET /v1/tasks shows it.
+class TaskRegistry:
+    """Publishes snapshots. Readers take `snapshot` and no lock.
 
-    Attributes:
-        version: the one that scores, 0 for a head, None if none does.
-        parameters: a prompt's trained ones, a head's own.
+    Args:
+        patience_s: how long a change waits for the other workers.
     """
 
-    name: str
-    kind: Literal["head", "prompt"]
-    version: int | None
-    versions: Sequence[Mapping[str, Any]]
-    metrics: Mapping[str, float]
-    parameters: int
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-class TaskRegistry:
-    """Publishes snapshots. Readers take `snapshot` and no lock."""
-
     def __init__(
-        self, manifest: Manifest, prover: PromptProver, store: TaskStore, metrics: Metrics
+        self,
+        manifest: Manifest,
+        prover: PromptProver,
+        store: TaskStore,
+        metrics: Metrics,
+        patience_s: float = 5.0,
     ) -> None:
         self._manifest = manifest
         self._heads = [task.name for task in manifest.tasks]
@@ -80,8 +96,13 @@ class TaskRegistry:
         self._names = NamedLocks()
         self._publishing = asyncio.Lock()
         self._aside: dict[str, Resident] = {}  # by digest: proved, not yet published
+        self._ready: dict[str, Resident] = {}  # by digest: candidates, to be switched to at once
+        self._refused: dict[str, str] = {}  # candidates that cannot be served here, and why
         self.snapshot = Snapshot.of(self._heads, {}, DesiredState())
-        self.state = "serving"  # or why this process is behind the desired state
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.behind = ""  # why this process does not follow the desired state; empty if it does
+        self.fleet = Fleet(store, self.acknowledgement, patience_s)
+        self._rollout = Rollout(self._commit, self.fleet)
 
     # --- following the desired state ---------------------------------------------------------
 
@@ -102,16 +123,30 @@ class TaskRegistry:
                     version = None if task.active is None else task.find(task.active)
                     if version is not None:
                         residents[name] = await self._resident(name, version)
+                self._ready, self._refused = await self._candidates(state)
                 self.snapshot = Snapshot.of(self._heads, residents, state)
                 self._metrics.serve_tasks(self.snapshot.names, state.generation)
             return self.snapshot
+
+    async def _candidates(self, state: DesiredState) -> tuple[dict[str, Resident], dict[str, str]]:
+        """What may score next, held ready by digest, and what cannot be served here, and why."""
+        ready, refused = {}, {}
+        for name, candidate in state.candidates.items():
+            version = state.task(name).find(candidate.version)
+            if version is None:
+                continue  # so many grafts meanwhile that this one is not kept
+            try:
+                ready[version.sha256] = await self._resident(name, version)
+            except _UNFIT as err:
+                refused[name] = str(err)
+        return ready, refused
 
     async def _resident(self, name: str, version: TaskVersion) -> Resident:
         """The prompt of a version: the live one, one set aside, or loaded and proved."""
         live = self.snapshot.prompts.get(name)
         if live is not None and (live.sha256, live.version) == (version.sha256, version.version):
             return live
-        found = self._aside.get(version.sha256)
+        found = self._aside.get(version.sha256) or self._ready.get(version.sha256)
         if found is None:
             content = await asyncio.to_thread(self._store.prompt, version.sha256)
             found, _ = await self._prover.prove(name, content)
@@ -119,7 +154,9 @@ class TaskRegistry:
 
     # --- changing it ---------------------------------------------------------------------------
 
-    async def graft(self, name: str, body: bytes, *, activate: bool, actor: str) -> GraftReport:
+    async def graft(
+        self, name: str, body: bytes, *, activate: bool, actor: str, wait: Wait = "all"
+    ) -> GraftReport:
         """Make a prompt servable, or leave everything as it was.
 
         Args:
@@ -127,6 +164,7 @@ class TaskRegistry:
             body: the prompt file.
             activate: whether it scores at once, or waits as a version to be activated.
             actor: who asks, for the history.
+            wait: for every worker alive, or for this one alone.
 
         Raises:
             PromptMisfit: the file is damaged or does not fit, or its golden rows disagree.
@@ -134,6 +172,7 @@ class TaskRegistry:
             TaskConflict: the name belongs to a pre-trained head.
             TooLarge: no slot is left.
             StoreUnavailable: the desired state could not be committed.
+            NotConverged: another worker cannot serve it.
         """
         started = time.perf_counter()
         self._refuse_head(name)
@@ -142,49 +181,61 @@ class TaskRegistry:
                 resident, checks = await self._prover.prove(name, body)
                 live = self.snapshot.prompts.get(name)
                 if activate and live is not None and live.sha256 == resident.sha256:
-                    return self._report(name, live.version, checks, started)
-                state = await self._commit_prompt(resident, body, actor, activate=activate)
+                    return await self._report(name, live.version, checks, started, wait)
+                state = await self._graft(resident, body, actor, activate=activate, wait=wait)
         except (PromptMisfit, TaskRejected) as err:
             self._metrics.refused(err.reason)
             raise
         self._metrics.grafted(time.perf_counter() - started)
         versions = state.task(name).versions
-        report = self._report(name, versions[-1].version, checks, started)
+        report = await self._report(name, versions[-1].version, checks, started, wait)
         return replace(report, created=len(versions) == 1)
 
-    async def _commit_prompt(
-        self, resident: Resident, body: bytes, actor: str, *, activate: bool
+    async def _graft(
+        self, resident: Resident, body: bytes, actor: str, *, activate: bool, wait: Wait
     ) -> DesiredState:
         name = resident.header.task
         await asyncio.to_thread(self._store.put_prompt, body)
         stored = StoredPrompt(
             resident.sha256, resident.size_bytes, time.time(), resident.header.provenance
         )
+        switch = Switch(
+            name,
+            actor,
+            at_once=lambda state: graft(state, name, stored, actor, active=activate),
+            proposal=lambda state: propose_graft(state, name, stored, actor),
+        )
         self._aside[resident.sha256] = resident
         try:
-            return await self._commit(
-                lambda state: graft(state, name, stored, actor, active=activate)
-            )
+            return await self._run(switch, wait if activate else "local")
         finally:
             self._aside.pop(resident.sha256, None)
 
-    async def rollback(self, name: str, version: int | None, *, actor: str) -> GraftReport:
+    async def rollback(
+        self, name: str, version: int | None, *, actor: str, wait: Wait = "all"
+    ) -> GraftReport:
         """Let an earlier version score again: the one named, or the next older one.
 
         Raises:
             UnknownTask: no such grafted task.
             TaskConflict: no such version, nothing older, or a pre-trained head.
+            NotConverged: another worker cannot serve it.
         """
         started = time.perf_counter()
         self._refuse_head(name)
 
-        def change(state: DesiredState) -> DesiredState:
-            wanted = _older(name, state.task(name)) if version is None else version
-            return activate(state, name, wanted, actor, time.time())
+        def wanted(state: DesiredState) -> int:
+            return _older(name, state.task(name)) if version is None else version
 
+        switch = Switch(
+            name,
+            actor,
+            at_once=lambda state: activate(state, name, wanted(state), actor, time.time()),
+            proposal=lambda state: propose(state, name, wanted(state), actor, time.time()),
+        )
         async with self._names.hold(name):
-            state = await self._commit(change)
-        return self._report(name, state.task(name).active, {}, started)
+            state = await self._run(switch, wait)
+        return await self._report(name, state.task(name).active, {}, started, wait)
 
     async def remove(self, name: str, *, actor: str) -> GraftReport:
         """Take a grafted task away; requests in flight still answer.
@@ -197,13 +248,33 @@ class TaskRegistry:
         self._refuse_head(name)
         async with self._names.hold(name):
             await self._commit(lambda state: remove(state, name, actor, time.time()))
-        return self._report(name, None, {}, started)
+        return await self._report(name, None, {}, started, "all")
 
-    async def _commit(self, change: Callable[[DesiredState], DesiredState]) -> DesiredState:
+    async def _run(self, switch: Switch, wait: Wait) -> DesiredState:
+        """Once begun, a caller who leaves stops nothing: no candidate is left half way."""
+        return await asyncio.shield(asyncio.ensure_future(self._rollout.run(switch, wait)))
+
+    async def _commit(self, change: Step) -> DesiredState:
         """Commit, then publish: once committed, a caller who leaves stops nothing."""
-        state = await asyncio.to_thread(self._store.update, change)
+        served = self.snapshot.generation
+        gone_by = time.time() - 4 * self.fleet.patience_s
+
+        def step(state: DesiredState) -> DesiredState:
+            self.refuse_older(state.generation, served)
+            return change(expire(state, gone_by))
+
+        state = await asyncio.to_thread(self._store.update, step)
         await asyncio.shield(self.converge(state))
         return state
+
+    def refuse_older(self, found: int, served: int) -> None:
+        """Raises CorruptStore for a store that forgot what is served here."""
+        if found < served:
+            raise CorruptStore(
+                f"the task store went back from generation {served} to {found}: it was emptied, or "
+                "an older copy was restored; bring its data back, or restart the service to take "
+                "it as it is"
+            )
 
     def _refuse_head(self, name: str) -> None:
         if name in self._heads:
@@ -217,57 +288,52 @@ class TaskRegistry:
 
     def task(self, name: str) -> TaskInfo:
         """One task, or UnknownTask."""
-        for head in self._manifest.tasks:
-            if head.name == name:
-                provenance = self._manifest.provenance
-                return TaskInfo(name, "head", 0, (), head.metrics, head.parameters, provenance)
-        wanted = self.snapshot.wanted.task(name)
-        versions = [asdict(version) for version in wanted.versions]
-        live = self.snapshot.prompts.get(name)
-        if live is None:
-            return TaskInfo(name, "prompt", None, versions, {}, 0)
-        header = live.header
-        return TaskInfo(
-            name,
-            "prompt",
-            live.version,
-            versions,
-            header.metrics,
-            header.trained_parameters,
-            header.provenance,
-        )
+        return describe(self._manifest, self.snapshot, name)
 
-    async def history(self, name: str) -> list[dict[str, Any]]:
+    async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:
         """What happened to a grafted task, oldest first, also after its removal.
+
+        Args:
+            name: of the task.
+            limit: the newest so many.
+            before: of those before this generation.
 
         Raises:
             UnknownTask: never grafted.
         """
-        changes = [change for change in await self.audit() if change["task"] == name]
-        if not changes:
+        changes = await asyncio.to_thread(self._store.history)
+        found = [change for change in changes if change.task == name]
+        if not found:
             raise UnknownTask([name])
-        return changes
+        return _page(found, limit, before)
 
-    async def audit(self) -> list[dict[str, Any]]:
-        """All changes ever committed, oldest first."""
-        return [asdict(change) for change in await asyncio.to_thread(self._store.history)]
+    async def audit(self, limit: int, before: int | None) -> list[dict[str, Any]]:
+        """The changes of all tasks, as history."""
+        return _page(await asyncio.to_thread(self._store.history), limit, before)
 
-    def workers(self) -> list[dict[str, str | int]]:
-        """This process; others are known by their own acknowledgements."""
-        return [
-            {
-                "id": f"{socket.gethostname()}-{os.getpid()}",
-                "state": self.state,
-                "generation": self.snapshot.generation,
-            }
-        ]
-
-    def _report(
-        self, name: str, version: int | None, checks: Checks, started: float
-    ) -> GraftReport:
-        took_ms = round((time.perf_counter() - started) * 1000, 3)
+    def acknowledgement(self) -> Acknowledgement:
+        """How far this process has come."""
+        state: WorkerState = "behind" if self.behind else "serving"
         generation = self.snapshot.generation
-        return GraftReport(name, version, generation, self.workers(), checks, took_ms)
+        return Acknowledgement(self.worker, generation, state, self.behind, self._refused)
+
+    async def workers(self) -> list[dict[str, str | int]]:
+        """All that are alive, in all replicas."""
+        return [view(worker) for worker in await self.fleet.workers()]
+
+    async def _report(
+        self, name: str, version: int | None, checks: Checks, started: float, wait: Wait
+    ) -> GraftReport:
+        generation = self.snapshot.generation
+        known = await (self.fleet.workers() if wait == "local" else self.fleet.settle(generation))
+        took_ms = round((time.perf_counter() - started) * 1000, 3)
+        workers = [view(worker) for worker in known]
+        return GraftReport(name, version, generation, workers, checks, took_ms)
+
+
+def _page(changes: Sequence[Change], limit: int, before: int | None) -> list[dict[str, Any]]:
+    earlier = [c for c in changes if before is None or c.generation < before]
+    return [asdict(change) for change in earlier[-limit:]]
 
 
 def _older(name: str, task: TaskState) -> int:

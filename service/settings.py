@@ -63,6 +63,13 @@ class Settings(BaseSettings):
         description="Wanted tasks and their prompt files: a directory (shared by the services of "
         "one host), redis://HOST:PORT/DB or rediss://...",
     )
+    converge_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=300,
+        description="A graft or rollback waits this long for every worker alive to load it; then "
+        "it is withdrawn.",
+    )
     item_overrides: bool = Field(
         default=False,
         description="Let the feature store override items' fields; costs a key per candidate.",

@@ -126,17 +126,19 @@ class FakeTasks:
         self._known(name)
         return FakeTask(name, "prompt", self._active[name], [{"version": self._active[name]}])
 
-    async def history(self, name: str) -> Sequence[dict[str, Any]]:
+    async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:
         self.task(name)
-        return [entry for entry in self._audit if entry["task"] == name]
+        return [e for e in await self.audit(10**6, before) if e["task"] == name][-limit:]
 
-    async def audit(self) -> Sequence[dict[str, Any]]:
-        return self._audit
+    async def audit(self, limit: int, before: int | None) -> list[dict[str, Any]]:
+        return self._audit[: None if before is None else before - 1][-limit:]
 
-    def workers(self) -> Sequence[FakeWorker]:
+    async def workers(self) -> Sequence[FakeWorker]:
         return [FakeWorker("one", "active", len(self._audit))]
 
-    async def graft(self, name: str, body: bytes, *, activate: bool, actor: str) -> FakeChange:
+    async def graft(
+        self, name: str, body: bytes, *, activate: bool, actor: str, wait: str = "all"
+    ) -> FakeChange:
         if name == "click":
             raise TaskConflict("click is a head of the bundle")
         if body == b"foreign":
@@ -148,7 +150,9 @@ class FakeTasks:
         self._active[name] = self._last[name]
         return self._changed(name, "graft", actor, created=created)
 
-    async def rollback(self, name: str, version: int | None, *, actor: str) -> FakeChange:
+    async def rollback(
+        self, name: str, version: int | None, *, actor: str, wait: str = "all"
+    ) -> FakeChange:
         self._known(name)
         wanted = self._active[name] - 1 if version is None else version
         if not 1 <= wanted <= self._last[name]:

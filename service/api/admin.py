@@ -6,7 +6,7 @@ prompt file --PUT--> TaskRegistry.graft --> ChangeView, 201 for a new task, 200 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -28,6 +28,7 @@ from service.api.views import (
     refusals,
 )
 from service.errors import InvalidField, Malformed, UnsupportedMedia
+from service.rollout import Wait
 from service.settings import Settings
 
 _PROMPT_TYPE = "application/octet-stream"
@@ -44,15 +45,33 @@ _ROLLBACK_BODY: dict[str, Any] = {
 Name = Annotated[str, Path(description="The task's name.")]
 
 
-class GraftOptions(BaseModel):
-    """How to graft."""
+class Waiting(BaseModel):
+    """Whom to wait for."""
 
     model_config = ConfigDict(extra="forbid")
 
-    wait: Literal["all", "local"] = Field(
-        default="all", description="Answer once all workers serve it, or this one."
+    wait: Wait = Field(
+        default="all",
+        description="Answer once all workers alive serve it, and change nothing if one cannot; or "
+        "answer once this worker serves it.",
     )
+
+
+class GraftOptions(Waiting):
+    """How to graft."""
+
     activate: bool = Field(default=True, description="Score with it at once.")
+
+
+class Page(BaseModel):
+    """Which part of a history."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=100, ge=1, le=1000, description="The newest so many.")
+    before: int | None = Field(
+        default=None, ge=1, lt=2**63, description="Of those before this generation."
+    )
 
 
 class Rollback(BaseModel):
@@ -78,12 +97,13 @@ def reading_router(tasks: Tasks) -> APIRouter:
     @router.get(
         "/v1/tasks/{name}/history", summary="What happened to a task", responses=refusals(404)
     )
-    async def show_history(name: Name, _: MayRead) -> HistoryView:
-        return HistoryView(name=name, history=await tasks.history(known_name(name)))
+    async def show_history(name: Name, _: MayRead, page: Annotated[Page, Query()]) -> HistoryView:
+        found = await tasks.history(known_name(name), page.limit, page.before)
+        return HistoryView(name=name, history=found)
 
     @router.get("/v1/workers", summary="The generation each worker has reached")
     async def show_workers(_: MayRead) -> WorkersView:
-        found = [WorkerView.model_validate(worker) for worker in tasks.workers()]
+        found = [WorkerView.model_validate(worker) for worker in await tasks.workers()]
         return WorkersView(generation=tasks.snapshot.generation, workers=found)
 
     @router.get("/openapi.json", include_in_schema=False)
@@ -91,8 +111,8 @@ def reading_router(tasks: Tasks) -> APIRouter:
         return JSONResponse(request.app.openapi())
 
     @router.get("/v1/audit", summary="What was done here, and by whom")
-    async def show_audit(_: MayRead) -> AuditView:
-        return AuditView(audit=await tasks.audit())
+    async def show_audit(_: MayRead, page: Annotated[Page, Query()]) -> AuditView:
+        return AuditView(audit=await tasks.audit(page.limit, page.before))
 
     return router
 
@@ -120,7 +140,9 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         if not is_task_name(name):
             raise InvalidField("name", "expected [a-z0-9][a-z0-9_-]{0,63}")
         body = await _prompt(request, settings)
-        report = await tasks.graft(name, body, activate=options.activate, actor=token.name)
+        report = await tasks.graft(
+            name, body, activate=options.activate, actor=token.name, wait=options.wait
+        )
         response.status_code = 201 if report.created else 200
         return ChangeView.model_validate(report)
 
@@ -130,9 +152,13 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         responses=refusals(400, 404, 409, 413, 415, 422, 503),
         openapi_extra={"requestBody": _ROLLBACK_BODY},
     )
-    async def roll_back(name: Name, request: Request, token: MayGraft) -> ChangeView:
+    async def roll_back(
+        name: Name, request: Request, token: MayGraft, options: Annotated[Waiting, Query()]
+    ) -> ChangeView:
         to = await _rollback(request)
-        report = await tasks.rollback(known_name(name), to.version, actor=token.name)
+        report = await tasks.rollback(
+            known_name(name), to.version, actor=token.name, wait=options.wait
+        )
         return ChangeView.model_validate(report)
 
     @router.delete(

@@ -39,6 +39,7 @@ class WorkerView(_View):
     id: str
     state: str
     generation: int | None = None
+    reason: str = Field(default="", description="Why it is behind.")
 
 
 class WorkersView(_View):
@@ -60,14 +61,14 @@ class ChangeView(_View):
 
 
 class HistoryView(_View):
-    """What happened to a task, oldest first."""
+    """What happened to a task, oldest first: the newest page of it."""
 
     name: str
     history: list[dict[str, Any]]
 
 
 class AuditView(_View):
-    """What was done through the admin port, by whom, oldest first."""
+    """What was done through the admin port, by whom, oldest first: the newest page of it."""
 
     audit: list[dict[str, Any]]
 

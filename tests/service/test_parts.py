@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +14,7 @@ from service.app import Parts
 from service.bank import PromptBank
 from service.encoder import Encoder
 from service.engine import Engine, EnginePool
-from service.errors import ConfigError
+from service.errors import ConfigError, CorruptStore, StoreUnavailable
 from service.metrics import Metrics
 from service.parts import open_parts, replay_golden
 from service.scoring import Model
@@ -120,7 +121,7 @@ async def test_a_follower_brings_what_another_process_grafted(tmp_path: Path) ->
     async with tiny(tmp_path) as one, tiny(tmp_path) as other:
         log = Log()
         follower = TaskFollower(other.registry, other.store, log)
-        follower.start()
+        await follower.start()
         try:
             await one.registry.graft("skip", prompt_bytes("skip"), activate=True, actor="test")
             await until(lambda: "skip" in other.registry.snapshot)
@@ -136,14 +137,55 @@ async def test_a_follower_that_cannot_follow_says_so_and_catches_up_later(tmp_pa
         log, manifest = Log(), other.bundle.manifest
         other.registry._prover._manifest = manifest.model_copy(update={"fingerprint": "0" * 64})
         follower = TaskFollower(other.registry, other.store, log)
-        follower.start()
+        await follower.start()
         try:
-            await one.registry.graft("skip", prompt_bytes("skip"), activate=True, actor="test")
-            await until(lambda: other.registry.workers()[0]["state"] == "behind")
+            await one.registry.graft(
+                "skip", prompt_bytes("skip"), activate=True, actor="test", wait="local"
+            )
+            await until(lambda: other.registry.acknowledgement().state == "behind")
             assert "skip" not in other.registry.snapshot
+            assert "backbone" in other.registry.acknowledgement().reason
             other.registry._prover._manifest = manifest
             await until(lambda: "skip" in other.registry.snapshot)
-            await until(lambda: other.registry.workers()[0]["state"] == "serving")
+            await until(lambda: other.registry.acknowledgement().state == "serving")
         finally:
             await follower.stop()
         assert set(log.events) == {"tasks_not_followed", "tasks_followed"}
+
+
+async def test_a_worker_that_is_started_waits_for_a_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.sync._RETRY_S", 0.01)
+    async with tiny(tmp_path) as world:
+        log, read = Log(), world.store.read
+        away = Mock(side_effect=StoreUnavailable("it is away"))
+        monkeypatch.setattr(world.store, "read", away)
+        follower = TaskFollower(world.registry, world.store, log)
+        starting = asyncio.create_task(follower.start())
+        await until(lambda: away.call_count > 2)
+        assert not starting.done()
+        assert world.registry.acknowledgement().reason == "it is away"
+        monkeypatch.setattr(world.store, "read", read)
+        await starting
+        assert world.registry.acknowledgement().state == "serving"
+        assert log.events == ["tasks_not_followed"]
+        await follower.stop()
+
+
+async def test_a_store_that_went_back_is_said_and_what_is_known_is_served_on(
+    tmp_path: Path,
+) -> None:
+    async with tiny(tmp_path / "one") as world, tiny(tmp_path / "other") as emptied:
+        await world.registry.graft("skip", prompt_bytes("skip"), activate=True, actor="test")
+        world.registry._store = emptied.store
+        follower = TaskFollower(world.registry, emptied.store, Log())
+        await follower.start()
+        try:
+            await until(lambda: "went back" in world.registry.acknowledgement().reason)
+            with pytest.raises(CorruptStore, match="from generation 1 to 0"):
+                await world.registry.remove("skip", actor="test")
+            assert "skip" in await world.scores()
+            assert emptied.store.generation() == 0
+        finally:
+            await follower.stop()

@@ -30,7 +30,7 @@ async def test_a_refused_prompt_tells_machines_why_and_changes_nothing(
     error = answer.json()["error"]
     assert (error["code"], error["reason"]) == ("prompt_refused", "malformed")
     assert error["details"] == {"found": "ffff", "value": None}  # JSON has no NaN
-    assert await parts.tasks.audit() == []
+    assert await parts.tasks.audit(9, None) == []
 
 
 async def test_a_prompt_of_another_backbone_is_a_conflict(admin: httpx.AsyncClient) -> None:
@@ -115,10 +115,24 @@ async def test_what_was_done_and_by_whom_can_be_read(admin: httpx.AsyncClient) -
     assert (await admin.get("/v1/tasks/click/history")).json() == {"name": "click", "history": []}
 
 
+async def test_a_history_is_read_in_pages_the_newest_first(admin: httpx.AsyncClient) -> None:
+    for _ in range(5):
+        await admin.put("/v1/tasks/buy", content=GOOD_PROMPT)
+    for path, name in (("/v1/audit", "audit"), ("/v1/tasks/buy/history", "history")):
+        newest = (await admin.get(f"{path}?limit=2")).json()[name]
+        earlier = (await admin.get(f"{path}?limit=2&before=4")).json()[name]
+        assert (len(newest), len(earlier)) == (2, 2)
+        everything = (await admin.get(path)).json()[name]
+        assert everything[-2:] == newest
+        assert everything[1:3] == earlier
+        for query in ("limit=0", "limit=1001", "before=0", "befor=1"):
+            assert (await admin.get(f"{path}?{query}")).status_code == 422
+
+
 async def test_workers_and_tasks_can_be_read(admin: httpx.AsyncClient) -> None:
     assert (await admin.get("/v1/workers")).json() == {
         "generation": 0,
-        "workers": [{"id": "one", "state": "active", "generation": 0}],
+        "workers": [{"id": "one", "state": "active", "generation": 0, "reason": ""}],
     }
     assert [t["name"] for t in (await admin.get("/v1/tasks")).json()["tasks"]] == ["click"]
     assert (await admin.get("/v1/tasks/click")).json()["kind"] == "head"

@@ -54,4 +54,4 @@ async def test_nothing_can_be_changed_from_the_public_port(
         ("GET", "/v1/workers"),
     ):
         assert (await public.request(method, path)).status_code in {404, 405}
-    assert await parts.tasks.audit() == []
+    assert await parts.tasks.audit(9, None) == []

@@ -1,0 +1,115 @@
+"""How far every worker of every replica has come.
+
+    this worker's Acknowledgement --Fleet.tell--> task store --workers--> all that are alive
+    proposed generation --Fleet.hold_ready--> every worker alive holds the candidate
+                              └--> NotConverged   who cannot, and why
+    committed generation --Fleet.settle--> how far each has come, at the latest after patience_s
+
+Alive is who told within the lease. A worker that was killed, hangs or is cut off from the store
+drops out of the list, and catches up before it tells again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from service.errors import NotConverged, StoreUnavailable
+from service.task_store import Acknowledgement, TaskStore
+
+TELL_EVERY_S = 0.5
+_LEASE_S = 3.0
+_LOOK_EVERY_S = 0.005
+Workers = tuple[Acknowledgement, ...]
+
+
+class Fleet:
+    """All workers, seen from one of them.
+
+    Args:
+        store: where all tell.
+        own: how far this worker has come, now.
+        patience_s: how long a change waits for the others.
+    """
+
+    def __init__(
+        self, store: TaskStore, own: Callable[[], Acknowledgement], patience_s: float
+    ) -> None:
+        self._store = store
+        self._own = own
+        self.patience_s = patience_s
+
+    async def tell(self) -> None:
+        """Raises StoreUnavailable."""
+        await asyncio.to_thread(self._store.acknowledge, self._own(), _LEASE_S)
+
+    async def leave(self) -> None:
+        """Nobody needs to wait for this worker any more."""
+        await asyncio.to_thread(self._store.forget, self._own().worker)
+
+    async def workers(self) -> Workers:
+        """All that are alive; this one alone while the store does not answer."""
+        try:
+            told = await asyncio.to_thread(self._store.acknowledgements)
+        except StoreUnavailable:
+            told = ()
+        own = self._own()
+        others = [one for one in told if one.worker != own.worker]
+        return tuple(sorted((own, *others), key=lambda one: one.worker))
+
+    async def alone(self) -> bool:
+        return len(await self.workers()) == 1
+
+    async def hold_ready(self, generation: int, task: str) -> None:
+        """Wait until every worker alive holds the task's candidate of this generation.
+
+        Raises:
+            NotConverged: one refused it, or did not come so far in time.
+        """
+        end = time.monotonic() + self.patience_s
+        while True:
+            workers = await self.workers()
+            refusing = {one.worker: one.refused[task] for one in workers if task in one.refused}
+            late = {
+                one.worker: one.reason or f"still at generation {one.generation}"
+                for one in workers
+                if one.generation < generation
+            }
+            if refusing or (late and time.monotonic() > end):
+                raise _not_converged(task, workers, refusing or late)
+            if not late:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def settle(self, generation: int) -> Workers:
+        """Wait until every worker alive serves the generation, or patience is over."""
+        end = time.monotonic() + self.patience_s
+        while True:
+            workers = await self.workers()
+            if all(one.generation >= generation for one in workers) or time.monotonic() > end:
+                return workers
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def view(worker: Acknowledgement) -> dict[str, str | int]:
+    """A worker as the admin port shows it."""
+    return {
+        "id": worker.worker,
+        "state": worker.state,
+        "generation": worker.generation,
+        "reason": worker.reason,
+    }
+
+
+def _not_converged(task: str, workers: Workers, why: dict[str, str]) -> NotConverged:
+    told = "; ".join(f"worker {worker}: {reason}" for worker, reason in why.items())
+    shown = [
+        view(one) | ({"state": "refused", "reason": why[one.worker]} if one.worker in why else {})
+        for one in workers
+    ]
+    return NotConverged(
+        f"task {task} was left as it was, for not all workers can serve the new version: {told}. "
+        "Mend or end those workers and try again, or use wait=local to go on without them",
+        shown,
+    )
