@@ -11,14 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 
 from tests.e2e.readme import ROOT, Told, read_story, run_story
-from training import recipes
+from tests.small_movielens import write_log, write_recipe
 
-USERS, MOVIES, RATINGS = 60, 200, 6_000
 SCORE = "curl -s 127.0.0.1:8000/v1/score"
 _CURL = '''#!{python}
 """Enough of curl for the README, where there is none."""
@@ -31,49 +28,11 @@ print(httpx.post("http://" + url, content=given["-d"], headers={{name: value}}).
 '''
 
 
-def write_log(folder: Path) -> None:
-    """Ratings with taste in them: users and movies of one parity like each other."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    user = random.integers(1, USERS + 1, RATINGS)
-    movie = random.integers(1, MOVIES + 1, RATINGS)
-    taste = np.where(user % 2 == movie % 2, 1.0, -1.0)
-    rating = np.clip(np.round(3 + taste + random.normal(0, 1, RATINGS)), 1, 5).astype(np.int64)
-    time = 880_000_000 + np.arange(RATINGS) * 60
-    frames: dict[str, dict[str, Any]] = {
-        "ratings": {"user_id": user, "item_id": movie, "rating": rating, "timestamp": time},
-        "users": {
-            "user_id": np.arange(1, USERS + 1),
-            "age": random.integers(18, 70, USERS),
-            "gender": ["F", "M"] * (USERS // 2),
-            "occupation": ["artist", "doctor", "writer"] * (USERS // 3),
-            "zip_code": ["00000"] * USERS,
-        },
-        "movies": {
-            "item_id": np.arange(1, MOVIES + 1),
-            "title": [f"Movie {number}" for number in range(1, MOVIES + 1)],
-            "release_year": random.integers(1930, 1998, MOVIES),
-            "genres": [["Drama"], ["Comedy", "Crime"]] * (MOVIES // 2),
-        },
-    }
-    for name, columns in frames.items():
-        pl.DataFrame(columns).write_parquet(folder / f"{name}.parquet")
-
-
-def two_epochs(recipe: str) -> str:
-    text = re.sub(r"(?m)^(epochs|batch_size) *=.*\n", "", recipe)
-    for section in ("fit", "tune"):
-        line = f"[{section}]\nepochs = 2\nbatch_size = 512\n"
-        text = text.replace(f"[{section}]\n", line) if f"[{section}]" in text else f"{text}\n{line}"
-    return text
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("story")
     write_log(folder / "data" / "movielens")
-    recipe = recipes.recipe("movielens").read_text(encoding="utf-8")
-    (folder / "movielens.toml").write_text(two_epochs(recipe), encoding="utf-8")
+    write_recipe(folder / "movielens.toml")
     commands = read_story((ROOT / "README.md").read_text(encoding="utf-8"))
     commands.remove("taskgraft data get movielens")
     commands[commands.index("taskgraft train movielens")] += ".toml"

@@ -1,0 +1,109 @@
+"""train, evaluate, tune and export: what they leave on disk and what they tell a program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import export, train
+from commands.configuration import find_task, load_config
+from commands.failures import Misuse
+from commands.screen import Screen
+from contract.bundle import open_bundle
+from contract.prompt import read_prompt
+from tests.small_movielens import write_log, write_recipe
+from training.errors import ConfigError
+
+SCREEN = Screen(as_json=True)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, a configuration and a trained backbone."""
+    folder = tmp_path_factory.mktemp("home")
+    write_log(folder / "data" / "movielens")
+    write_recipe(folder / "movielens.toml")
+    train.train(
+        Screen(as_json=True),
+        str(folder / "movielens.toml"),
+        folder / "data",
+        (folder / "run", 3),
+        resume=False,
+    )
+    return folder
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def tuned(home: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    places = (home / "data", home / "prompt")
+    train.tune(SCREEN, home / "run" / "backbone", (None, None), places, compare=False)
+    return told(capsys)
+
+
+def test_the_seed_of_the_command_is_the_one_used(home: Path) -> None:
+    card = json.loads((home / "run" / "backbone" / "checkpoint.json").read_text("utf-8"))
+    assert card["seed"] == 3
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluate_gives_the_figures_of_a_split(
+    home: Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    train.evaluate(SCREEN, home / "run" / "backbone", home / "data", split, None)
+    document = told(capsys)
+    assert document["split"] == split
+    assert set(document["metrics"]) == {"like", "love"}
+
+
+def test_evaluate_knows_two_splits(home: Path) -> None:
+    with pytest.raises(Misuse, match="valid, test"):
+        train.evaluate(SCREEN, home / "run" / "backbone", home / "data", "train", None)
+
+
+def test_tune_finds_the_only_new_task_and_counts_what_it_trained(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tuned(home, capsys)
+    assert document["task"] == "dislike"
+    assert 0 < document["share"] < 1
+    assert document["compared"] > 0
+    train.evaluate(SCREEN, home / "run" / "backbone", home / "data", "test", home / "prompt")
+    assert told(capsys)["metrics"]["dislike"] == document["metrics"]["test"]
+
+
+def test_what_is_exported_opens_and_fits_together(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone, bundle = home / "run" / "backbone", home / "bundle"
+    export.export(SCREEN, backbone, bundle, home / "data")
+    document = told(capsys)
+    opened = open_bundle(bundle)
+    assert document["fingerprint"] == opened.manifest.fingerprint
+    assert document["parity"] <= opened.manifest.tolerance
+    tuned(home, capsys)
+    places = (home / "data", home / "dislike.safetensors")
+    export.prompt(SCREEN, backbone, bundle, home / "prompt", places)
+    prompt = read_prompt((home / "dislike.safetensors").read_bytes())
+    assert told(capsys)["sha256"] == prompt.sha256
+    prompt.check_fits(opened.manifest)
+
+
+def test_a_recipe_is_known_by_its_name() -> None:
+    assert load_config("movielens").name == "movielens"
+
+
+def test_a_name_that_is_no_recipe_is_read_as_a_file() -> None:
+    with pytest.raises(ConfigError, match=r"cannot read nothing"):
+        load_config("nothing")
+
+
+def test_a_task_that_is_not_new_cannot_be_tuned() -> None:
+    with pytest.raises(Misuse, match="dislike"):
+        find_task(load_config("movielens"), "like")
