@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from client import Client
@@ -44,6 +44,16 @@ def choose_ports(*, once: bool) -> tuple[int, int]:
         f"port {taken[0]} is taken on {HOST}: stop what listens there, or run `make demo ONCE=1`, "
         "which takes free ports"
     )
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and a closed terminal unwind the stack, so that no service is left behind."""
+
+    def unwind(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, unwind)
 
 
 class ServiceProcess:

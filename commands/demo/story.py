@@ -19,7 +19,7 @@ from rich.text import Text
 
 from commands.demo.claims import Claims
 from commands.demo.learning import NEW, Workshop
-from commands.demo.process import ServiceProcess, choose_ports
+from commands.demo.process import ServiceProcess, choose_ports, end_in_order
 from commands.demo.serving import Visit
 from commands.features import fill
 from commands.screen import Screen
@@ -36,6 +36,7 @@ def tell(screen: Screen, *, once: bool) -> None:
     Raises:
         CommandError: a claim did not hold, or the ports are taken.
     """
+    end_in_order()
     ports = choose_ports(once=once)
     shutil.rmtree(RUN_DIR, ignore_errors=True)
     RUN_DIR.mkdir(parents=True)

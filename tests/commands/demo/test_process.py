@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ import pytest
 from commands.demo import process
 from commands.demo.process import ServiceProcess, choose_ports
 from commands.failures import CommandError
-from tests.e2e.readme import free_port
+from tests.e2e.readme import ROOT, free_port
+from tests.service.tiny import BUNDLE
 
 
 def test_free_ports_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +50,35 @@ def test_stopping_what_never_started_is_nothing(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path, tmp_path, tmp_path / "log", (1, 2)) as service:
         pass
     assert service.start_s == 0.0
+
+
+_TELLER = """
+import sys, time
+from pathlib import Path
+from commands.demo.process import ServiceProcess, end_in_order
+bundle, folder, public, admin = sys.argv[1:]
+end_in_order()
+ports = (int(public), int(admin))
+with ServiceProcess(Path(bundle), Path(folder), Path(folder) / "log", ports) as service:
+    service.start()
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_no_service_outlives_its_story(tmp_path: Path, number: signal.Signals) -> None:
+    public, admin = free_port(), free_port()
+    command = [sys.executable, "-c", _TELLER, str(BUNDLE), str(tmp_path), str(public), str(admin)]
+    teller = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with teller:
+        if teller.stdout is not None:
+            assert teller.stdout.readline() == "ready\n"
+        socket.create_connection(("127.0.0.1", public)).close()
+        teller.send_signal(number)
+        teller.wait(30)
+    assert teller.returncode != 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", public)).close()
