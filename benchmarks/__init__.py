@@ -1,0 +1,1 @@
+"""What is claimed, measured: each module prints the figures it defends and writes them down."""
