@@ -14,10 +14,10 @@ from starlette.types import ASGIApp
 from contract.schema import FeatureSchema
 from service.api.admin import grafting_router, reading_router
 from service.api.application import application
-from service.api.boundary import Boundary
+from service.api.boundary import Boundary, Headers, Stamp
 from service.api.events import EventsRoute
 from service.api.guard import Guard
-from service.api.health import health_router, live_router
+from service.api.health import Exposition, health_router, live_router
 from service.api.ports import Events, Scores, Tasks
 from service.api.score import ScoreRoute
 from service.api.tasks import schema_router, tasks_router
@@ -35,6 +35,7 @@ class Parts:
     Attributes:
         start: connects the stores, restores the wanted tasks, warms up; raises if it cannot.
         stop: lets go of all of it; called once, also when start failed.
+        worker: this process among all that follow the task store.
     """
 
     schema: FeatureSchema
@@ -43,6 +44,7 @@ class Parts:
     events: Events
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +67,50 @@ class Service:
         await self.parts.stop()
 
 
-def create_service(settings: Settings, open_parts: Callable[[Settings, Metrics], Parts]) -> Service:
-    """Build everything; nothing runs yet."""
-    metrics = Metrics()
+def create_service(
+    settings: Settings,
+    open_parts: Callable[[Settings, Metrics], Parts],
+    metrics: Metrics | None = None,
+    exposition: Exposition | None = None,
+) -> Service:
+    """Build everything; nothing runs yet.
+
+    Args:
+        settings: all of them.
+        open_parts: makes what stands behind the routes.
+        metrics: this process's figures; new ones by default.
+        exposition: what /metrics tells; these figures by default.
+    """
+    metrics = metrics or Metrics()
     gate = Gate(settings.max_in_flight)
     metrics.in_flight.set_function(lambda: gate.in_flight)
     metrics.ready.set_function(lambda: gate.state == "ready")
     parts = open_parts(settings, metrics)
     return Service(
         settings=settings,
-        public=_public(settings, gate, metrics, parts),
-        admin=_admin(settings, metrics, parts),
+        public=_public(settings, gate, metrics, parts, exposition or _alone(metrics)),
+        admin=_admin(settings, gate, metrics, parts),
         gate=gate,
         metrics=metrics,
         parts=parts,
     )
 
 
-def _public(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> ASGIApp:
+def _alone(metrics: Metrics) -> Exposition:
+    async def exposition(accept: str | None) -> tuple[bytes, str]:
+        return metrics.exposition(accept)
+
+    return exposition
+
+
+def _public(
+    settings: Settings, gate: Gate, metrics: Metrics, parts: Parts, exposition: Exposition
+) -> ASGIApp:
     routers = (
         tasks_router(parts.tasks),
         schema_router(parts.schema),
         live_router(),
-        health_router(gate, parts.tasks, metrics),
+        health_router(gate, parts.tasks, exposition),
     )
     app = application("taskgraft", routers, openapi=True, docs=settings.docs)
     app.describe = lambda: public_document(app, parts.schema, settings)
@@ -96,11 +119,21 @@ def _public(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> A
         "/v1/score": ScoreRoute(parts.scorer, decoder, gate, metrics, settings),
         "/v1/events": EventsRoute(parts.events, decoder, gate, settings),
     }
-    return Boundary(app, direct, metrics)
+    return Boundary(app, direct, metrics, _stamp(settings, gate, parts))
 
 
-def _admin(settings: Settings, metrics: Metrics, parts: Parts) -> ASGIApp:
+def _admin(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> ASGIApp:
     routers = (reading_router(parts.tasks), grafting_router(parts.tasks, settings), live_router())
     app = application("taskgraft administration", routers, openapi=False, docs=False)
     app.describe = lambda: admin_document(app)
-    return Boundary(Guard(app, settings.admin_tokens), {}, metrics)
+    guarded = Guard(app, settings.admin_tokens)
+    return Boundary(guarded, {}, metrics, _stamp(settings, gate, parts))
+
+
+def _stamp(settings: Settings, gate: Gate, parts: Parts) -> Stamp:
+    """Headers of every answer: who gave it, and that a caller should go elsewhere from now on."""
+    always: Headers = ()
+    if settings.worker_header:
+        always = ((b"x-worker", parts.worker.encode()),)
+    leaving = (*always, (b"connection", b"close"))
+    return lambda: leaving if gate.state == "draining" else always

@@ -91,7 +91,8 @@ class Metrics:
         self.in_flight = gauge("in_flight", "Requests being worked on.")
         self.tasks_resident = gauge("tasks_resident", "Grafted and pre-trained tasks live here.")
         self.generation = gauge("generation", "Generation of the tasks this process serves.")
-        self.ready = gauge("ready", "1 while the process wants traffic.")
+        self.ready = gauge("ready", "Workers that want traffic.")
+        gauge("workers", "Worker processes that answer.").set(1)
         self._provider = gauge("provider", "1 for the provider that runs the graphs.", "provider")
         self._tasks: dict[str, Counter] = {}
 
@@ -143,6 +144,11 @@ class Metrics:
                 self._tasks[name] = self._task_rows.labels(name)
         self.tasks_resident.set(len(names))
         self.generation.set(generation)
+
+    @property
+    def live_tasks(self) -> frozenset[str]:
+        """Those that have series of their own."""
+        return frozenset(self._tasks)
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """The text a scraper reads, and its content type."""

@@ -16,6 +16,7 @@ from contract.errors import CorruptBundle, PromptMisfit
 from contract.schema import FeatureSchema
 from service.app import Parts
 from service.bank import PromptBank
+from service.cores import cores_at_hand, engine_threads
 from service.embedded_store import open_embedded_store
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine, EnginePool
@@ -49,7 +50,8 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     manifest, schema = bundle.manifest, bundle.lookups.schema
     engine = Engine.open(bundle, settings.providers, settings.threads)
     metrics.use_provider(engine.provider)
-    pool = EnginePool(settings.engine_threads)
+    threads = settings.engine_threads or engine_threads(settings.workers, cores_at_hand())
+    pool = EnginePool(threads)
     bank = PromptBank(manifest.prompt_tensors, limit=settings.max_prompts)
     model_id = f"{manifest.name}@{manifest.fingerprint[:12]}"
     model = Model(model_id, Encoder(bundle.lookups), engine, pool, bank)
@@ -83,7 +85,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         await features.close()
 
     scorer = Scorer(model, registry, features, metrics, limits)
-    return Parts(schema, scorer, registry, features, start, stop)
+    return Parts(schema, scorer, registry, features, start, stop, registry.worker)
 
 
 def open_feature_store(

@@ -31,6 +31,7 @@ from service.logs import configure_logs
 from service.metrics import Metrics
 from service.parts import open_parts
 from service.settings import Settings, unknown_variables
+from service.supervisor import Supervisor
 
 Sockets = tuple[socket.socket, socket.socket]  # public, admin
 _BACKLOG = 2048
@@ -40,7 +41,7 @@ _log = structlog.get_logger()
 
 
 def run(settings: Settings, opener: Callable[[Settings, Metrics], Parts] = open_parts) -> None:
-    """Serve until told to stop.
+    """Serve until told to stop; with several workers, each opens the real parts for itself.
 
     Raises:
         ServiceError, ContractError: the service cannot start; the message says why.
@@ -49,6 +50,10 @@ def run(settings: Settings, opener: Callable[[Settings, Metrics], Parts] = open_
     for name in unknown_variables():
         _log.warning("unknown_variable", name=name)
     sockets = bind(settings)
+    if settings.workers > 1:
+        _log.info("listening", public=_address(sockets[0]), admin=_address(sockets[1]))
+        asyncio.run(_supervise(settings, sockets))
+        return
     service = create_service(settings, opener)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(Server(service, sockets)))
@@ -69,11 +74,28 @@ def bind(settings: Settings) -> Sockets:
 
 
 class Server:
-    """Both ports of one process. drain and stop are for signal handlers: event loop only."""
+    """Both ports of one process. drain and stop are for signal handlers: event loop only.
 
-    def __init__(self, service: Service, sockets: Sockets) -> None:
+    Args:
+        service: what is served.
+        sockets: listening already.
+        early: whether to answer before the service is ready: health checks with the truth, all else
+            with 503. A worker that joins others should not.
+        on_ready: called once traffic is wanted.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        sockets: Sockets,
+        *,
+        early: bool = True,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._service = service
         self._sockets = sockets
+        self._early = early
+        self._on_ready = on_ready
         self._servers = [
             _Uvicorn(_configuration(app, service.settings))
             for app in (service.public, service.admin)
@@ -88,15 +110,13 @@ class Server:
             ServiceError, ContractError: the service did not start.
         """
         since = time.perf_counter()
-        serving = [
-            asyncio.create_task(server.serve(sockets=[sock]))
-            for server, sock in zip(self._servers, self._sockets, strict=True)
-        ]
+        serving = self._listen() if self._early else []
         self._starting = asyncio.create_task(self._service.start())
-        _log.info("listening", public=_address(self._sockets[0]), admin=_address(self._sockets[1]))
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._starting
+                serving = serving or self._listen()
+                self._on_ready()
                 took_ms = round((time.perf_counter() - since) * 1000, 1)
                 generation = self._service.parts.tasks.snapshot.generation
                 _log.info("ready", generation=generation, took_ms=took_ms)
@@ -106,6 +126,13 @@ class Server:
             await asyncio.gather(*serving)
             await self._service.stop()
             _log.info("stopped")
+
+    def _listen(self) -> list[asyncio.Task[None]]:
+        _log.info("listening", public=_address(self._sockets[0]), admin=_address(self._sockets[1]))
+        return [
+            asyncio.create_task(server.serve(sockets=[sock]))
+            for server, sock in zip(self._servers, self._sockets, strict=True)
+        ]
 
     def drain(self) -> None:
         """Not ready from here on; stopped after drain_s, or at the second call."""
@@ -138,6 +165,11 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def _supervise(settings: Settings, sockets: Sockets) -> None:
+    with sockets[0], sockets[1]:
+        await Supervisor(settings, *sockets).run()
 
 
 async def _serve(server: Server) -> None:

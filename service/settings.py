@@ -94,8 +94,15 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=1, ge=1, le=256, description="Threads of one graph run; at most the cores at hand."
     )
-    engine_threads: int = Field(
-        default=1, ge=1, le=256, description="Graph runs at once in each worker."
+    engine_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Graph runs at once in each worker; if unset, the cores at hand (by mask and "
+        "quota) divided by the workers.",
+    )
+    worker_header: bool = Field(
+        default=False, description="Name the worker that answers in X-Worker, to tell them apart."
     )
 
     max_items: int = Field(default=1000, ge=1, le=100_000, description="Candidates per request.")

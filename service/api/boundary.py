@@ -26,13 +26,22 @@ _SOUND_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _NO_ANSWER = 499
 REQUEST_ID = "taskgraft.request_id"
 HEADERS = "taskgraft.headers"
+Headers = tuple[tuple[bytes, bytes], ...]
+Stamp = Callable[[], Headers]  # what every answer carries at this moment
 
 
 class Boundary:
     """One port."""
 
-    def __init__(self, app: ASGIApp, direct: Mapping[str, ASGIApp], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Mapping[str, ASGIApp],
+        metrics: Metrics,
+        stamp: Stamp = lambda: (),
+    ) -> None:
         self.app = app
+        self._stamp = stamp
         self._direct = direct
         # Routes are few; an unknown path is counted as "other", never by its text.
         self._recorder: Callable[[str], Callable[[int, float], None]] = lru_cache(256)(
@@ -47,7 +56,7 @@ class Boundary:
         scope[HEADERS] = headers
         request_id = scope[REQUEST_ID] = _request_id(headers.get(b"x-request-id"))
         context = logged_id.set(request_id)
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, self._stamp)
         try:
             await self._dispatch(scope, receive, answer)
         except Exception as err:
@@ -74,19 +83,20 @@ class Boundary:
 
 
 class _Answer:
-    """A send that puts the request id on the answer and remembers its status."""
+    """A send that puts the request id and the stamp on the answer and remembers its status."""
 
-    __slots__ = ("_header", "_send", "status")
+    __slots__ = ("_header", "_send", "_stamp", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, stamp: Stamp) -> None:
         self._send = send
+        self._stamp = stamp
         self._header = (b"x-request-id", request_id.encode("ascii"))
         self.status = _NO_ANSWER
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), self._header]
+            message["headers"] = [*message.get("headers", ()), self._header, *self._stamp()]
         await self._send(message)
 
 

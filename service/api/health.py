@@ -1,12 +1,13 @@
 """GET /livez, /readyz and /metrics: what a cluster asks a process.
 
-    Gate + TaskRegistry --> 200 or 503          Metrics --> text for a scraper
+    Gate + TaskRegistry --> 200 or 503          Exposition --> text for a scraper
 
 Neither answer depends on the feature store: were it down, the whole fleet would leave at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -14,7 +15,8 @@ from pydantic import BaseModel
 
 from service.api.ports import Tasks
 from service.gate import Gate
-from service.metrics import Metrics
+
+Exposition = Callable[[str | None], Awaitable[tuple[bytes, str]]]  # Accept -> text, its type
 
 
 class Alive(BaseModel):
@@ -41,7 +43,7 @@ def live_router() -> APIRouter:
     return router
 
 
-def health_router(gate: Gate, tasks: Tasks, metrics: Metrics) -> APIRouter:
+def health_router(gate: Gate, tasks: Tasks, exposition: Exposition) -> APIRouter:
     """For the public port."""
     router = APIRouter(tags=["health"])
 
@@ -62,7 +64,7 @@ def health_router(gate: Gate, tasks: Tasks, metrics: Metrics) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def figures(request: Request) -> Response:
-        body, content_type = metrics.exposition(request.headers.get("accept"))
+        body, content_type = await exposition(request.headers.get("accept"))
         return Response(body, headers={"Content-Type": content_type})
 
     return router

@@ -1,0 +1,57 @@
+"""What a supervisor and its worker say to each other: JSON, a line each, over a socket pair.
+
+supervisor --Birth--> worker --News--> supervisor
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a worker starts with.
+
+    Attributes:
+        public: file descriptor of the listening socket; inherited, like admin.
+        slot: its place among the workers; the one that replaces it gets the same.
+        folder: what the workers of this service share about their metrics.
+        early: whether it listens before it is ready, to answer health checks. One that joins others
+            must not: they would share their callers with a worker that refuses them.
+    """
+
+    public: int
+    admin: int
+    slot: int
+    folder: str
+    early: bool
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a worker tells.
+
+    Attributes:
+        failed: why it cannot start; it is ready if that is empty.
+        misuse: whether a setting is the reason.
+    """
+
+    failed: str = ""
+    misuse: bool = False
+
+
+BIRTH = TypeAdapter(Birth)
+NEWS = TypeAdapter(News)
+
+
+def ready() -> bytes:
+    return NEWS.dump_json(News()) + b"\n"
+
+
+def failed(sentence: str, *, misuse: bool) -> bytes:
+    return NEWS.dump_json(News(sentence, misuse)) + b"\n"

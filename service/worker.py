@@ -1,0 +1,65 @@
+"""One worker process of several, as the supervisor starts it.
+
+    channel --Birth--> Server over inherited sockets --{"ready"}--> channel
+                          └--> {"failed": sentence}, exit 1: it cannot start
+
+The channel's end means that the supervisor died: the worker drains and ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from contract.errors import ContractError
+from service.app import create_service
+from service.birth import BIRTH, Birth, failed, ready
+from service.errors import ConfigError, ServiceError
+from service.logs import configure_logs
+from service.metric_slots import MetricSlot
+from service.metrics import Metrics
+from service.parts import open_parts
+from service.server import Server
+
+
+def main() -> None:
+    """Serve until told to stop; the only argument is the channel's file descriptor."""
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        birth = BIRTH.validate_json(channel.makefile("rb").readline())
+        configure_logs(birth.settings.log_level)
+        structlog.contextvars.bind_contextvars(worker=birth.slot)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(birth, channel))
+        except (ServiceError, ContractError) as err:
+            channel.sendall(failed(str(err), misuse=isinstance(err, ConfigError)))
+            sys.exit(1)
+
+
+async def _serve(birth: Birth, channel: socket.socket) -> None:
+    sockets = socket.socket(fileno=birth.public), socket.socket(fileno=birth.admin)
+    metrics = Metrics()
+    slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
+    service = create_service(birth.settings, open_parts, metrics, slot.exposition)
+    server = Server(service, sockets, early=birth.early, on_ready=lambda: channel.sendall(ready()))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, server.drain)
+    loop.add_signal_handler(signal.SIGINT, server.stop)
+
+    def orphaned() -> None:
+        loop.remove_reader(channel)
+        server.drain()
+
+    loop.add_reader(channel, orphaned)
+    await slot.start()
+    try:
+        await server.run()
+    finally:
+        loop.remove_reader(channel)
+        await slot.stop()

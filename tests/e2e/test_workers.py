@@ -1,0 +1,218 @@
+"""Several worker processes of one service: one state, whoever dies when."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service.test_registry import renamed
+from tests.service.tiny import BUNDLE, prompt_bytes
+from tests.service_process import ServiceProcess, until
+
+KILLS = 4
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with ServiceProcess(BUNDLE, tmp_path_factory.mktemp("service"), workers=2) as running:
+        yield running
+
+
+def whole(service: ServiceProcess) -> bool:
+    """As many workers as wanted, all in one state."""
+    with suppress(httpx.TransportError):
+        known = service.known_workers()
+        states = {(worker["state"], worker["generation"]) for worker in known}
+        return len(known) == service.workers and len(states) == 1
+    return False
+
+
+def counted(service: ServiceProcess, series: str) -> float:
+    text = httpx.get(f"{service.public}/metrics", timeout=30).text
+    found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
+    return False
+
+
+@contextmanager
+def traffic(
+    score: Callable[[httpx.Client | None], httpx.Response], *, keep_alive: bool = False
+) -> Iterator[list[Any]]:
+    """Three callers score all the while; all answers, and errors of connections."""
+    done, heard = threading.Event(), list[Any]()
+
+    def keep_scoring() -> None:
+        with httpx.Client() as client:
+            while not done.is_set():
+                try:
+                    heard.append(score(client if keep_alive else None))
+                except httpx.TransportError as err:
+                    heard.append(err)
+
+    with ThreadPoolExecutor(3) as pool:
+        running: list[Future[None]] = [pool.submit(keep_scoring) for _ in range(3)]
+        try:
+            yield heard
+        finally:
+            done.set()
+        for caller in running:
+            caller.result(timeout=60)
+
+
+def test_a_graft_through_one_port_is_served_by_every_worker(service: ServiceProcess) -> None:
+    grafted = service.put("share", prompt_bytes("share"))
+    assert grafted.status_code == 201
+    told = grafted.json()
+    assert [w["generation"] for w in told["workers"]] == [told["generation"]] * 2
+    answers = list(service.answers_of_each())
+    assert {answer["generation"] for answer in answers} == {told["generation"]}
+    assert answers[0]["scores"] == answers[1]["scores"]
+    assert "share" in answers[0]["scores"]
+
+
+def test_a_killed_worker_is_replaced_under_traffic_and_knows_what_was_grafted(
+    service: ServiceProcess,
+) -> None:
+    """Only what the dead worker held in its hands is lost, and no count goes back."""
+    until(lambda: whole(service))
+    service.put("share", prompt_bytes("share"))
+    before = {worker["id"] for worker in service.known_workers()}
+    generation = service.score().json()["generation"]
+    rows = counted(service, "taskgraft_scored_rows_total")
+    with traffic(service.score) as heard:
+        until(lambda: len(heard) > 20)
+        os.kill(service.pids()[0], signal.SIGKILL)
+        until(lambda: len(heard) > 60)
+        assert counted(service, "taskgraft_scored_rows_total") >= rows
+        until(lambda: whole(service) and {w["id"] for w in service.known_workers()} != before)
+    lost = [answer for answer in heard if isinstance(answer, Exception)]
+    answers = [answer for answer in heard if not isinstance(answer, Exception)]
+    assert len(lost) <= 3
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer["generation"] for answer in service.answers_of_each()} == {generation}
+    assert counted(service, "taskgraft_scored_rows_total") >= rows
+    assert counted(service, "taskgraft_workers") == 2
+
+
+def test_a_worker_killed_at_any_moment_of_a_graft_leaves_one_state_everywhere(
+    service: ServiceProcess,
+) -> None:
+    rng = random.Random(4)
+    acknowledged = service.put("share", prompt_bytes("share")).json()["version"]
+    for kill in range(KILLS):
+        until(lambda: whole(service))
+        pids = service.pids()
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(service.put, "share", renamed("share", 1.0 + kill))
+            time.sleep(rng.random() * 0.08)
+            os.kill(rng.choice(pids), signal.SIGKILL)
+            with suppress(httpx.TransportError):
+                answer = call.result(timeout=60)
+                assert answer.status_code in {200, 503}
+                if answer.status_code == 200:
+                    acknowledged = answer.json()["version"]
+        until(lambda: whole(service))
+        answers = list(service.answers_of_each())
+        assert len({answer["generation"] for answer in answers}) == 1
+        assert answers[0]["tasks"] == answers[1]["tasks"]
+        assert answers[0]["scores"] == answers[1]["scores"]
+        assert answers[0]["tasks"]["share"]["version"] >= acknowledged
+
+
+def test_after_everything_was_killed_the_last_acknowledged_state_is_served(tmp_path: Path) -> None:
+    with ServiceProcess(BUNDLE, tmp_path, workers=2) as service:
+        told = service.put("share", prompt_bytes("share")).json()
+        scores = service.score().json()["scores"]
+        pids = service.pids()
+        service.process.kill()  # the workers notice, and end by themselves
+        service.ended()
+        until(lambda: not any(alive(pid) for pid in pids))
+        service.start()
+        for answer in service.answers_of_each():
+            assert answer["generation"] == told["generation"]
+            assert answer["scores"] == scores
+
+
+def test_sigterm_ends_all_workers_and_exits_cleanly(tmp_path: Path) -> None:
+    with ServiceProcess(BUNDLE, tmp_path, workers=2, drain_s=0.2) as service:
+        pids = service.pids()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.ended() == 0
+        assert not any(alive(pid) for pid in pids)
+        assert len(service.told("draining")) == 2
+        assert service.told("worker_ended") == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "sentence"),
+    [
+        ({"providers": "cuda"}, 2, "error: none of the providers cuda"),
+        ({"task_store": "/dev/null/tasks"}, 1, "error: the task store cannot be written"),
+    ],
+)
+def test_a_worker_that_cannot_start_ends_the_service_with_its_sentence(
+    tmp_path: Path, variables: dict[str, str], code: int, sentence: str
+) -> None:
+    service = ServiceProcess(BUNDLE, tmp_path, workers=2, **variables)
+    service.spawn()
+    assert service.ended() == code
+    assert service.errors.startswith(sentence)
+    assert "Traceback" not in service.errors
+
+
+def test_replicas_restarted_one_by_one_lose_no_request(tmp_path: Path) -> None:
+    """As behind a balancer: it asks /readyz ten times a second, and goes where that is 200."""
+    with (
+        ServiceProcess(BUNDLE, tmp_path, drain_s=1.0) as one,
+        ServiceProcess(BUNDLE, tmp_path, drain_s=1.0) as other,
+    ):
+        one.put("share", prompt_bytes("share"))
+        replicas = [one, other]
+        ready: list[ServiceProcess] = [one, other]
+        done = threading.Event()
+
+        def balance() -> None:
+            while not done.wait(0.1):
+                ready[:] = [replica for replica in replicas if wants_traffic(replica)] or ready
+
+        balancer = threading.Thread(target=balance)
+        balancer.start()
+        try:
+            with traffic(lambda c: random.choice(ready).score(c), keep_alive=True) as heard:
+                for replica in replicas:
+                    replica.process.send_signal(signal.SIGTERM)
+                    assert replica.ended() == 0
+                    replica.start()
+                    until(lambda: len(ready) == 2)
+                one.put("skip", prompt_bytes("skip"))
+                until(lambda: "skip" in other.score().json()["scores"])
+        finally:
+            done.set()
+            balancer.join(timeout=60)
+        assert [answer for answer in heard if isinstance(answer, Exception)] == []
+        assert {answer.status_code for answer in heard} == {200}
+        assert all("share" in answer.json()["scores"] for answer in heard)
+
+
+def wants_traffic(replica: ServiceProcess) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{replica.public}/readyz", timeout=5).status_code == 200
+    return False
