@@ -164,9 +164,9 @@ def test_impossible_switches_are_refused(values: dict[str, Any]) -> None:
         ModelConfig.model_validate(values)
 
 
-def test_esmm_takes_two_tasks() -> None:
-    with pytest.raises(ConfigError, match="two tasks"):
-        build_model(ModelConfig(mixer="esmm"), schema(), ["a", "b", "c"])
+def test_esmm_needs_both_steps_of_its_funnel() -> None:
+    with pytest.raises(ConfigError, match=r"two tasks, .*only a"):
+        build_model(ModelConfig(mixer="esmm"), schema(), ["a"])
 
 
 def test_a_representation_by_experts_has_no_heads() -> None:
