@@ -1,7 +1,7 @@
 """Stage 1: a backbone from logs.
 
     TrainConfig, Prepared --fit--> run_dir/backbone/ (training/checkpoint.py) and FitResult
-                                   run_dir/state.pt, from which a killed run is resumed
+                                   run_dir/state.safetensors, from which a killed run is resumed
 
 Only tasks with new = false are learned. A loss that is not finite ends the run (TrainingError).
 """
@@ -28,6 +28,7 @@ from training.environment import (
     random_environments,
 )
 from training.errors import ConfigError, TrainingError
+from training.esmm import check_funnel
 from training.evaluate import chunks, evaluate, predict
 from training.inputs import Batch
 from training.losses import LossParts, row_losses, total_loss
@@ -37,7 +38,7 @@ from training.progress import SILENT, EpochRecord, Progress
 from training.run_state import RunState, run_id
 
 TERMS = ("shared", "environment", "hinge", "l2", "total")
-STATE, BACKBONE = "state.pt", "backbone"
+STATE, BACKBONE = "state.safetensors", "backbone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def fit(
     Raises:
         ConfigError: no task to learn, or an unknown one to stop on.
         CheckpointError: resume, and the state belongs to another run.
+        DataError: an esmm model, and the second task is not contained in the first.
         TrainingError: the loss is no longer finite.
     """
     tasks = _old_tasks(config)
@@ -108,6 +110,11 @@ class _Run:
         self.steps_per_epoch = -(-len(prepared.train) // self.fit.batch_size)
         torch.manual_seed(self.fit.seed)
         self.model = build_model(config.model, prepared.schema, tasks)
+        if config.model.mixer == "esmm":
+            for dataset in (prepared.train, prepared.valid, prepared.test):
+                columns = [dataset.tasks.index(task) for task in tasks]
+                labels, mask = dataset.labels[:, columns], dataset.mask[:, columns]
+                check_funnel(labels, mask, force=config.model.esmm_force)
         generator = Generator().manual_seed(self.fit.seed)
         self.weights = _task_weights(config, tasks)
         mpt = self.model.classifier is not None

@@ -20,8 +20,7 @@ from training.config import ModelConfig
 from training.dtrn import DtrnBottom
 from training.environment import EnvironmentClassifier
 from training.errors import ConfigError
-from training.esmm import TASKS as FUNNEL_TASKS
-from training.esmm import CtcvrHead, EsmmMixer, FunnelLink
+from training.esmm import FUNNEL, CtcvrHead, EsmmMixer, FunnelLink
 from training.inputs import Inputs
 from training.mixer import Link, Mixer
 from training.mixer_moe import MixtureMixer, SharedBottomMixer
@@ -145,8 +144,10 @@ def build_model(config: ModelConfig, schema: FeatureSchema, tasks: Sequence[str]
     """
     if not tasks:
         raise ConfigError("a model needs at least one task that is not new")
-    if config.mixer == "esmm" and len(tasks) != FUNNEL_TASKS:
-        raise ConfigError(f"esmm takes two tasks, (click, conversion), not {len(tasks)}: {tasks}")
+    if config.mixer == "esmm" and len(tasks) < FUNNEL:
+        raise ConfigError(
+            f"esmm begins with two tasks, (click, conversion), but there is only {tasks[0]}"
+        )
     return MultiTaskModel(config, schema, tasks)
 
 
@@ -192,4 +193,4 @@ def _mixer(config: ModelConfig, width: int, tasks: int) -> Mixer:
         case "aitm":
             return AitmMixer(tasks, width, experts)
         case "esmm":
-            return EsmmMixer(width, Layers(config.tower_units))
+            return EsmmMixer(tasks, width, Layers(config.tower_units))

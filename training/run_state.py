@@ -1,21 +1,23 @@
 """All that a run of stage 1 is between two epochs, so that a killed run goes on as if nothing was.
 
-    fit --RunState.save--> state.pt --RunState.load--> fit, bit for bit
+    fit --RunState.save--> state.safetensors --RunState.load--> fit, bit for bit
 
-state.pt holds tensors and plain values only and is read without unpickling code.
+One file, so that it is replaced at once: tensors, and the plain values as JSON in its header.
+Damaged, or of another run: CheckpointError.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import pickle
-import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
@@ -24,6 +26,7 @@ from training.errors import CheckpointError
 from training.progress import EpochRecord
 
 Weights = dict[str, Tensor]
+_PLAIN = ("epoch", "best_epoch", "best_score", "waited", "seconds")
 
 
 @dataclass(slots=True)
@@ -58,19 +61,21 @@ class RunState:
 
     def save(self, path: Path, run_id: str) -> None:
         """Write the state; the file is replaced at once, never half written."""
-        values = {
-            "run": run_id,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "dropout_rng": torch.get_rng_state(),
-            "environment": self.environment,
-            "best": self.best,
-            "history": [asdict(record) for record in self.history],
-            **{name: getattr(self, name) for name in _PLAIN},
+        moments = self.optimizer.state_dict()["state"]
+        random = {"shuffle": self.generator.get_state(), "dropout": torch.get_rng_state()}
+        tensors = {
+            **_under("model", self.model.state_dict()),
+            **_under("best", self.best or {}),
+            **_under("random", random),
+            **{f"optimizer.{at}.{name}": t for at in moments for name, t in moments[at].items()},
         }
+        if self.environment is not None:
+            tensors["environment"] = self.environment
+        plain: dict[str, object] = {name: getattr(self, name) for name in _PLAIN}
+        plain["history"] = [asdict(record) for record in self.history]
+        header = {"run": run_id, "state": json.dumps(plain)}
         aside = path.with_suffix(".tmp")
-        torch.save(values, aside)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, aside, header)
         os.replace(aside, path)
 
     def load(self, path: Path, run_id: str) -> None:
@@ -79,34 +84,46 @@ class RunState:
         Raises:
             CheckpointError: damaged, or of a run with another configuration or other data.
         """
-        if not zipfile.is_zipfile(path):  # else torch takes it for a pickle of its first years
-            raise CheckpointError(f"{path} is damaged; remove it to train from the start")
         try:
-            values: dict[str, Any] = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as err:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as err:
             raise CheckpointError(
-                f"{path} cannot be read ({err}); remove it to train from the start"
+                f"{path} is damaged ({err}); remove it to train from the start"
             ) from err
-        if values.get("run") != run_id:
+        if header.get("run") != run_id:
             raise CheckpointError(
                 f"{path} belongs to a run with another configuration or other data; "
                 "remove it, or give another run folder"
             )
-        self.model.load_state_dict(values["model"])
-        self.optimizer.load_state_dict(values["optimizer"])
-        self.generator.set_state(values["generator"])
-        torch.set_rng_state(values["dropout_rng"])
-        self.environment = values["environment"]
-        self.best = values["best"]
+        self.model.load_state_dict(_of("model", tensors))
+        moments: dict[int, Weights] = {}
+        for name, tensor in _of("optimizer", tensors).items():
+            at, _, moment = name.partition(".")
+            moments.setdefault(int(at), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]  # the configuration's, as in this run
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.generator.set_state(tensors["random.shuffle"])
+        torch.set_rng_state(tensors["random.dropout"])
+        self.environment = tensors.get("environment")
+        self.best = _of("best", tensors) or None
+        plain = json.loads(header["state"])
         self.history = [
             EpochRecord(**{**record, "environments": tuple(record["environments"])})
-            for record in values["history"]
+            for record in plain["history"]
         ]
         for name in _PLAIN:
-            setattr(self, name, values[name])
+            setattr(self, name, plain[name])
 
 
-_PLAIN = ("epoch", "best_epoch", "best_score", "waited", "seconds")
+def _under(part: str, tensors: Mapping[str, Tensor]) -> Weights:
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _of(part: str, tensors: Mapping[str, Tensor]) -> Weights:
+    prefix = f"{part}."
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def run_id(config: TrainConfig, rows: int, schema_digest: str) -> str:

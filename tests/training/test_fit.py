@@ -103,7 +103,7 @@ def test_a_damaged_state_says_how_to_go_on(tmp_path: Path) -> None:
     config = synthetic_config(fit={"epochs": 1})
     _, prepared = prepared_world(tmp_path, config, rows=SMALL)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "state.pt").write_bytes(b"half a file")
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match="remove it to train from the start"):
         fit(config, prepared, run_dir=tmp_path / "run", resume=True)
 
