@@ -49,16 +49,21 @@ class Fleet:
         await asyncio.to_thread(self._store.forget, self._own().worker)
 
     async def workers(self) -> Workers:
-        """All that are alive; this one alone while the store does not answer."""
-        try:
-            told = await asyncio.to_thread(self._store.acknowledgements)
-        except StoreUnavailable:
-            told = ()
+        """All that are alive, or StoreUnavailable: silence does not mean that there are none."""
+        told = await asyncio.to_thread(self._store.acknowledgements)
         own = self._own()
         others = [one for one in told if one.worker != own.worker]
         return tuple(sorted((own, *others), key=lambda one: one.worker))
 
+    async def known(self) -> Workers:
+        """All that are alive; this one alone while the store does not answer."""
+        try:
+            return await self.workers()
+        except StoreUnavailable:
+            return (self._own(),)
+
     async def alone(self) -> bool:
+        """Whether nobody else is alive, or StoreUnavailable."""
         return len(await self.workers()) == 1
 
     async def hold_ready(self, generation: int, task: str) -> None:
@@ -66,6 +71,7 @@ class Fleet:
 
         Raises:
             NotConverged: one refused it, or did not come so far in time.
+            StoreUnavailable: nobody can tell.
         """
         end = time.monotonic() + self.patience_s
         while True:
@@ -86,7 +92,7 @@ class Fleet:
         """Wait until every worker alive serves the generation, or patience is over."""
         end = time.monotonic() + self.patience_s
         while True:
-            workers = await self.workers()
+            workers = await self.known()
             if all(one.generation >= generation for one in workers) or time.monotonic() > end:
                 return workers
             await asyncio.sleep(_LOOK_EVERY_S)

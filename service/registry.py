@@ -319,13 +319,13 @@ class TaskRegistry:
 
     async def workers(self) -> list[dict[str, str | int]]:
         """All that are alive, in all replicas."""
-        return [view(worker) for worker in await self.fleet.workers()]
+        return [view(worker) for worker in await self.fleet.known()]
 
     async def _report(
         self, name: str, version: int | None, checks: Checks, started: float, wait: Wait
     ) -> GraftReport:
         generation = self.snapshot.generation
-        known = await (self.fleet.workers() if wait == "local" else self.fleet.settle(generation))
+        known = await (self.fleet.known() if wait == "local" else self.fleet.settle(generation))
         took_ms = round((time.perf_counter() - started) * 1000, 3)
         workers = [view(worker) for worker in known]
         return GraftReport(name, version, generation, workers, checks, took_ms)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from service.errors import NotConverged
+from service.errors import NotConverged, StoreUnavailable
 from service.fleet import Fleet
 from service.task_changes import confirm, withdraw
 from service.task_store import DesiredState
@@ -56,6 +56,8 @@ class Rollout:
         Raises:
             NotConverged: some worker cannot serve it; nothing changed.
             TaskConflict: another call changed the task meanwhile.
+            StoreUnavailable: the store went away; the version does not score, unless the last
+                commit arrived and its reply did not.
         """
         if wait == "local" or await self._fleet.alone():
             return await self._commit(switch.at_once)
@@ -66,7 +68,7 @@ class Rollout:
         version = proposed.candidates[task].version
         try:
             await self._fleet.hold_ready(proposed.generation, task)
-        except NotConverged:
+        except (NotConverged, StoreUnavailable):
             await self._commit(lambda s: withdraw(s, task, version, actor, time.time()))
             raise
         return await self._commit(lambda s: confirm(s, task, version, actor, time.time()))

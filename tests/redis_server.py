@@ -17,10 +17,11 @@ _PATIENCE_S = 20.0
 
 
 class RedisServer:
-    """One server process; it keeps its port over a restart and its data over none."""
+    """One server process; it keeps its port over a restart, and its data if it is durable."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self._folder = folder
+        self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -63,7 +64,8 @@ class RedisServer:
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         binary = shutil.which("redis-server") or REDIS_SERVER_PATH
-        options = {"port": str(port), "bind": "127.0.0.1", "save": "", "appendonly": "no"}
+        options = {"port": str(port), "bind": "127.0.0.1", "save": ""}
+        options["appendonly"] = "yes" if self._durable else "no"
         command = [
             binary,
             *(word for key, value in options.items() for word in (f"--{key}", value)),

@@ -95,13 +95,15 @@ def reading_router(tasks: Tasks) -> APIRouter:
         return TaskView.model_validate(tasks.task(known_name(name)))
 
     @router.get(
-        "/v1/tasks/{name}/history", summary="What happened to a task", responses=refusals(404)
+        "/v1/tasks/{name}/history", summary="What happened to a task", responses=refusals(404, 503)
     )
     async def show_history(name: Name, _: MayRead, page: Annotated[Page, Query()]) -> HistoryView:
         found = await tasks.history(known_name(name), page.limit, page.before)
         return HistoryView(name=name, history=found)
 
-    @router.get("/v1/workers", summary="The generation each worker has reached")
+    @router.get(
+        "/v1/workers", summary="The generation each worker has reached", responses=refusals(503)
+    )
     async def show_workers(_: MayRead) -> WorkersView:
         found = [WorkerView.model_validate(worker) for worker in await tasks.workers()]
         return WorkersView(generation=tasks.snapshot.generation, workers=found)
@@ -110,7 +112,9 @@ def reading_router(tasks: Tasks) -> APIRouter:
     async def show_document(request: Request, _: MayRead) -> Response:
         return JSONResponse(request.app.openapi())
 
-    @router.get("/v1/audit", summary="What was done here, and by whom")
+    @router.get(
+        "/v1/audit", summary="What was done here, and by whom", responses=refusals(422, 503)
+    )
     async def show_audit(_: MayRead, page: Annotated[Page, Query()]) -> AuditView:
         return AuditView(audit=await tasks.audit(page.limit, page.before))
 

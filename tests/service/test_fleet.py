@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import structlog
 
 from contract.errors import PromptMisfit
-from service.errors import NotConverged, TaskConflict
+from service.errors import NotConverged, StoreUnavailable, TaskConflict
 from service.prover import Checks
 from service.registry import GraftReport
 from service.rollout import Wait
@@ -205,4 +206,26 @@ async def test_a_caller_who_leaves_half_way_leaves_no_candidate(
     async with asyncio.timeout(20):
         while scoring(other) != 1:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.01)
+    assert one.store.read().candidates == {}
+
+
+async def test_a_store_that_does_not_answer_is_not_taken_for_being_alone(
+    two: tuple[Tiny, Tiny], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    monkeypatch.setattr(
+        one.store, "acknowledgements", Mock(side_effect=StoreUnavailable("it is away"))
+    )
+    with pytest.raises(StoreUnavailable):
+        await graft(one)
+    assert one.store.generation() == 0
+    assert [worker["id"] for worker in await one.registry.workers()] == [one.registry.worker]
+    monkeypatch.undo()
+    told = other.store.acknowledgements()
+    monkeypatch.setattr(
+        one.store, "acknowledgements", Mock(side_effect=[told, StoreUnavailable("it is away")])
+    )
+    with pytest.raises(StoreUnavailable):
+        await graft(one)
+    assert scoring(one) is scoring(other) is None
     assert one.store.read().candidates == {}
