@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,9 +19,7 @@ from rich.text import Text
 
 from commands.failures import explain
 from commands.screen import Screen
-
-if TYPE_CHECKING:
-    from client import Client
+from commands.task_forms import URL, Json, Url, connect, tasks
 
 
 def _group(about: str) -> typer.Typer:
@@ -30,25 +28,15 @@ def _group(about: str) -> typer.Typer:
 
 app = _group("Graft a new task onto a live recommender: no retraining, no restart.")
 data = _group("Fetch public data and describe a log.")
-tasks = _group("The live tasks of a running service.")
 features = _group("The feature store that a service reads.")
 tokens = _group("Who may use the admin port.")
 for name, group in (("data", data), ("tasks", tasks), ("features", features), ("tokens", tokens)):
     app.add_typer(group, name=name)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead.")]
 DataDir = Annotated[Path, typer.Option("--data", help="Folder that the data paths start from.")]
 Config = Annotated[str, typer.Argument(help="A TOML file, or a recipe's name: movielens.")]
 CheckpointDir = Annotated[Path, typer.Argument(help="A backbone that train wrote.")]
-Url = Annotated[str, typer.Option(envvar="TASKGRAFT_URL", help="The service's public port.")]
-AdminUrl = Annotated[
-    str, typer.Option(envvar="TASKGRAFT_ADMIN_URL", help="The service's admin port.")
-]
-AdminToken = Annotated[
-    str | None, typer.Option(envvar="TASKGRAFT_TOKEN", help="Bearer token of the admin port.")
-]
-Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
-DATA, URL, ADMIN_URL = Path("data"), "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+DATA = Path("data")
 
 
 @data.command("get")
@@ -95,17 +83,30 @@ def train(
 
 @app.command()
 def evaluate(
-    checkpoint: CheckpointDir,
+    model: Annotated[Path, typer.Argument(help="A backbone that train wrote, or a bundle.")],
     *,
-    prompt: Annotated[Path | None, typer.Option(help="A prompt that tune wrote.")] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(help="On a backbone a prompt that tune wrote, on a bundle a prompt file."),
+    ] = None,
     split: Annotated[str, typer.Option(help="valid or test.")] = "test",
+    config: Annotated[
+        str | None,
+        typer.Option(help="Of a bundle; if unset that of the backbone folder beside it."),
+    ] = None,
     data: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """Measure a backbone, or a prompt on it."""
+    """Measure a backbone or a prompt on it; or a bundle, as served."""
+    if (model / "manifest.json").is_file():
+        from commands import served
+
+        grafted = [] if prompt is None else [prompt]
+        served.evaluate(Screen(as_json=json), model, grafted, (data, config), split)
+        return
     from commands import train as command
 
-    command.evaluate(Screen(as_json=json), checkpoint, data, split, prompt)
+    command.evaluate(Screen(as_json=json), model, data, split, prompt)
 
 
 @app.command()
@@ -201,73 +202,8 @@ def score(
     """Score one user's candidates."""
     from commands import score as command
 
-    with _client(url) as client:
+    with connect(url) as client:
         command.score(Screen(as_json=json), client, (user, items), (task, weight))
-
-
-@tasks.command("list")
-def tasks_list(*, url: Url = URL, json: Json = False) -> None:
-    """All live tasks with their versions."""
-    from commands import tasks as command
-
-    with _client(url) as client:
-        command.show_all(Screen(as_json=json), client)
-
-
-@tasks.command("graft")
-def tasks_graft(
-    task: Task,
-    file: Annotated[Path, typer.Argument(help="The prompt file.")],
-    *,
-    dormant: Annotated[bool, typer.Option("--dormant", help="Do not activate it yet.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="Wait for one worker only.")] = False,
-    admin_url: AdminUrl = ADMIN_URL,
-    token: AdminToken = None,
-    json: Json = False,
-) -> None:
-    """Graft a task, or a new version of it, onto every worker."""
-    from commands import tasks as command
-
-    with _client(admin_url, token) as client:
-        command.graft(Screen(as_json=json), client, (task, file), activate=not dormant, local=local)
-
-
-@tasks.command("rollback")
-def tasks_rollback(
-    task: Task,
-    *,
-    version: Annotated[int | None, typer.Option(help="The one before if unset.")] = None,
-    admin_url: AdminUrl = ADMIN_URL,
-    token: AdminToken = None,
-    json: Json = False,
-) -> None:
-    """Go back to an earlier version of a task."""
-    from commands import tasks as command
-
-    with _client(admin_url, token) as client:
-        command.rollback(Screen(as_json=json), client, task, version)
-
-
-@tasks.command("remove")
-def tasks_remove(
-    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
-) -> None:
-    """Remove a grafted task."""
-    from commands import tasks as command
-
-    with _client(admin_url, token) as client:
-        command.remove(Screen(as_json=json), client, task)
-
-
-@tasks.command("history")
-def tasks_history(
-    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
-) -> None:
-    """What happened to a task, and by whom."""
-    from commands import tasks as command
-
-    with _client(admin_url, token) as client:
-        command.history(Screen(as_json=json), client, task)
 
 
 @app.command()
@@ -317,12 +253,6 @@ def demo(
     from commands.demo import story
 
     story.tell(Screen(), once=once)
-
-
-def _client(url: str, token: str | None = None) -> Client:
-    from client import Client
-
-    return Client(url, admin_url=url, token=token)
 
 
 def main() -> None:

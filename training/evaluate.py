@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.dataset import Dataset
@@ -76,7 +78,16 @@ def measure_tasks(
 ) -> dict[str, TaskMetrics]:
     """Metrics per task of logits that stand in the order of the data set."""
     # float64: two logits of one float32 probability near 1 must not become a tie.
-    probabilities = logits.double().sigmoid().numpy()
+    return measure_scores(logits.double().sigmoid().numpy(), dataset, tasks, resampling)
+
+
+def measure_scores(
+    probabilities: NDArray[np.generic],  # (R, T)
+    dataset: Dataset,
+    tasks: Sequence[str],
+    resampling: Resampling | None = None,
+) -> dict[str, TaskMetrics]:
+    """Metrics per task of probabilities that stand in the order of the data set."""
     users = dataset.users.numpy()
     columns = [dataset.tasks.index(task) for task in tasks]
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from commands import export, train
+from commands import export, served, train
 from commands.configuration import find_task, load_config
 from commands.failures import Misuse
 from commands.screen import Screen
@@ -93,6 +93,28 @@ def test_what_is_exported_opens_and_fits_together(
     prompt = read_prompt((home / "dislike.safetensors").read_bytes())
     assert told(capsys)["sha256"] == prompt.sha256
     prompt.check_fits(opened.manifest)
+
+
+def test_a_bundle_is_measured_with_the_figures_of_its_checkpoint(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone, bundle = home / "run" / "backbone", home / "run" / "bundle"
+    export.export(SCREEN, backbone, bundle, home / "data")
+    capsys.readouterr()
+    train.evaluate(SCREEN, backbone, home / "data", "valid", None)
+    expected = told(capsys)["metrics"]
+    served.evaluate(SCREEN, bundle, [], (home / "data", None), "valid")
+    found = told(capsys)["metrics"]
+    assert list(found) == list(expected)
+    for task, metrics in found.items():
+        for name in ("auc", "gauc", "logloss", "calibration_error"):
+            assert metrics[name] == pytest.approx(expected[task][name], abs=1e-5), name
+
+
+def test_a_bundle_alone_needs_a_configuration(home: Path) -> None:
+    bundle = home / "bundle"
+    with pytest.raises(Misuse, match="--config"):
+        served.evaluate(SCREEN, bundle, [], (home / "data", None), "test")
 
 
 def test_a_recipe_is_known_by_its_name() -> None:

@@ -1,0 +1,102 @@
+"""The forms of `taskgraft tasks`: argv --form--> commands/tasks.py, imported when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.screen import Screen
+
+if TYPE_CHECKING:
+    from client import Client
+
+tasks = typer.Typer(
+    help="The live tasks of a running service.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead.")]
+Url = Annotated[str, typer.Option(envvar="TASKGRAFT_URL", help="The service's public port.")]
+AdminUrl = Annotated[
+    str, typer.Option(envvar="TASKGRAFT_ADMIN_URL", help="The service's admin port.")
+]
+AdminToken = Annotated[
+    str | None, typer.Option(envvar="TASKGRAFT_TOKEN", help="Bearer token of the admin port.")
+]
+Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
+URL, ADMIN_URL = "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+
+
+def connect(url: str, token: str | None = None) -> Client:
+    """A client of a running service."""
+    from client import Client
+
+    return Client(url, admin_url=url, token=token)
+
+
+@tasks.command("list")
+def tasks_list(*, url: Url = URL, json: Json = False) -> None:
+    """All live tasks with their versions."""
+    from commands import tasks as command
+
+    with connect(url) as client:
+        command.show_all(Screen(as_json=json), client)
+
+
+@tasks.command("graft")
+def tasks_graft(
+    task: Task,
+    file: Annotated[Path, typer.Argument(help="The prompt file.")],
+    *,
+    dormant: Annotated[bool, typer.Option("--dormant", help="Do not activate it yet.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Wait for one worker only.")] = False,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """Graft a task, or a new version of it, onto every worker."""
+    from commands import tasks as command
+
+    with connect(admin_url, token) as client:
+        command.graft(Screen(as_json=json), client, (task, file), activate=not dormant, local=local)
+
+
+@tasks.command("rollback")
+def tasks_rollback(
+    task: Task,
+    *,
+    version: Annotated[int | None, typer.Option(help="The one before if unset.")] = None,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """Go back to an earlier version of a task."""
+    from commands import tasks as command
+
+    with connect(admin_url, token) as client:
+        command.rollback(Screen(as_json=json), client, task, version)
+
+
+@tasks.command("remove")
+def tasks_remove(
+    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
+) -> None:
+    """Remove a grafted task."""
+    from commands import tasks as command
+
+    with connect(admin_url, token) as client:
+        command.remove(Screen(as_json=json), client, task)
+
+
+@tasks.command("history")
+def tasks_history(
+    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
+) -> None:
+    """What happened to a task, and by whom."""
+    from commands import tasks as command
+
+    with connect(admin_url, token) as client:
+        command.history(Screen(as_json=json), client, task)
