@@ -7,13 +7,15 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format clean bench-quality bench-train
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, export, serve and graft on MovieLens-100K (ONCE=1: end instead of serving on)"
 	@echo "make test    everything the tests need, then the tests"
 	@echo "make check   lint, types, imports"
+	@echo "make bench-quality   every model on real data, then docs/QUALITY.md"
+	@echo "make bench-train     training speed beside torch-rechub's"
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("taskgraft needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -33,6 +35,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/architecture
+
+# bench-quality goes on where it was stopped; ARGS="--help" tells what each takes.
+bench-quality: $(READY)
+	nice -n 10 $(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench-train: $(READY)
+	$(BIN)/python -m benchmarks.training_speed $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -20,6 +20,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 from benchmarks.machine import describe_machine
 from benchmarks.quality_document import write_document
@@ -50,6 +51,14 @@ class Place:
     document: Path
 
 
+class Limits(NamedTuple):
+    """How many jobs at once, when to begin no more, and the models asked for (all if empty)."""
+
+    workers: int
+    deadline: float
+    models: frozenset[str]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -59,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.document_only:
         wanted = [name for name in place.folders if not options.data or name in options.data]
         deadline = monotonic() + 60 * options.minutes
-        failed = run_all(plan, place, wanted, (options.workers, deadline))
+        failed = run_all(
+            plan, place, wanted, Limits(options.workers, deadline, frozenset(options.models))
+        )
     publish(plan, place)
     for failure in failed:
         log.error(failure)
@@ -69,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--data", nargs="*", default=(), help="only these data sets of the plan")
+    parser.add_argument("--models", nargs="*", default=(), help="only these models of the plan")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--own", type=Path, default=ROOT / "data")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "quality")
@@ -102,22 +114,24 @@ def _quick_place(runs: Path) -> Place:
     return Place(plan, runs / "records.jsonl", folders, runs, runs / "QUALITY.md")
 
 
-def run_all(
-    plan: Plan, place: Place, wanted: Sequence[str], limits: tuple[int, float]
-) -> list[str]:
+def run_all(plan: Plan, place: Place, wanted: Sequence[str], limits: Limits) -> list[str]:
     """Run whatever has no record yet, round by round; what failed, as sentences."""
-    workers, deadline = limits
+    workers, deadline, models = limits
     failed: list[str] = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         for number in range(len(plan.seeds) + 1):
             records = read_records(place.records)
             planned = round_of(plan, place, wanted, number, records)
-            jobs = [job for job in planned if job.key not in records]
+            jobs = [job for job in planned if job.key not in records and _asked(job, models)]
             log.info("round %d: %d jobs", number, len(jobs))
             futures = {pool.submit(_in_time, job, deadline): job for job in jobs}
             failed += _collect(futures, place.records)
     return failed
+
+
+def _asked(job: Job, models: frozenset[str]) -> bool:
+    return not models or job.cell.model in models
 
 
 def _in_time(job: Job, deadline: float) -> FitRecord | GraftRecord | None:

@@ -1,0 +1,82 @@
+"""The runner: every step on made-up data, and what a second run does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.quality import main
+from benchmarks.quality_plan import ROOT, Cell, read_plan
+from benchmarks.quality_records import append, read_records
+from benchmarks.results import read_results
+from tests.benchmarks.runs import fit_record
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished quick run."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert main(["--quick", "--runs", str(runs), "--workers", "1"]) == 0
+    return runs / "quick"
+
+
+def test_a_quick_run_goes_from_data_to_the_page(quick: Path) -> None:
+    names = {figure.name for figure in read_results("quality", quick).figures}
+    assert {"shop/mmoe/mean/auc", "shop/mptrec/click/gauc", "shop/mmoe/all/parameters"} <= names
+    assert "graft/shop/mptrec/buy/prompt (attention)/ahead" in names
+    assert "## New task: buy, on mptrec (shop)" in (quick / "QUALITY.md").read_text()
+
+
+def test_every_job_leaves_one_record(quick: Path) -> None:
+    lines = (quick / "records.jsonl").read_text().splitlines()
+    # Two models, two trials on the first seed and one on the second, and a graft per seed.
+    assert len(lines) == 2 * 3 + 2
+    assert len(read_records(quick / "records.jsonl")) == len(lines)
+
+
+def test_a_graft_moves_no_old_task(quick: Path) -> None:
+    figures = read_results("quality", quick).figures
+    old = [f for f in figures if f.name.endswith("prompt (attention)/old")]
+    assert [f.value for f in old] == [0.0]
+
+
+def test_a_second_run_repeats_nothing(quick: Path) -> None:
+    before = (quick / "records.jsonl").read_bytes()
+    assert main(["--quick", "--runs", str(quick.parent), "--workers", "1"]) == 0
+    assert (quick / "records.jsonl").read_bytes() == before
+
+
+def test_a_damaged_last_line_is_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    append(path, fit_record("mmoe", 0.7))
+    with path.open("a") as file:
+        file.write('{"kind": "fit", "data": "kuai')
+    assert list(read_records(path)) == ["fit/kuairand/mmoe/0/0"]
+
+
+def test_the_plan_gives_every_model_of_the_field_the_same_sizes() -> None:
+    plan = read_plan(ROOT / "benchmarks" / "quality.toml")
+    cells = plan.cells("kuairand")
+    assert len(cells) == len(plan.models) == 12
+    configs = [plan.config(cell, 0, 0) for cell in cells]
+    assert {config.model.embedding_dim for config in configs} == {8}
+    assert {config.fit.batch_size for config in configs} == {1024}
+
+
+def test_a_grafted_task_is_kept_from_the_backbone() -> None:
+    plan = read_plan(ROOT / "benchmarks" / "quality.toml")
+    assert Cell("kuairand", "mptrec", ("click", "long_view", "finish"), "like") in plan.grafts(
+        "kuairand"
+    )
+    config = plan.config(plan.grafts("kuairand")[0], 0, 7)
+    assert {task.name for task in config.tasks if task.new} == {"like"}
+    assert (config.fit.seed, config.tune.seed) == (7, 7)
+
+
+def test_census_is_compared_without_the_survey_weight_and_grafted_with_it() -> None:
+    plan = read_plan(ROOT / "benchmarks" / "quality.toml")
+    compared = {f.name for f in plan.config(plan.cells("census")[0], 0, 0).features}
+    grafted = {f.name for f in plan.config(plan.cells("census_graft")[0], 0, 0).features}
+    assert compared - grafted == {"education"}
+    assert grafted - compared == {"instance_weight"}
