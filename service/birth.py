@@ -1,6 +1,8 @@
-"""What a supervisor and its worker say to each other: JSON, a line each, over a socket pair.
+"""What a supervisor and its worker say to each other: lines of JSON, over a socket pair.
 
-supervisor --Birth--> worker --News--> supervisor
+    supervisor --Birth, then DRAIN | STOP--> worker --News--> supervisor
+
+The orders are single bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from service.settings import Settings
+
+DRAIN, STOP = b"d", b"s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ Sockets = tuple[socket.socket, socket.socket]  # public, admin
 _BACKLOG = 2048
 # Longer than a balancer keeps an idle connection, so that the balancer closes it, not we.
 _KEEP_ALIVE_S = 75
+_LINGER_S = 0.1
 _log = structlog.get_logger()
 
 
@@ -134,6 +135,12 @@ class Server:
             for server, sock in zip(self._servers, self._sockets, strict=True)
         ]
 
+    def retire(self) -> None:
+        """Leave new callers to the other processes on these sockets, and drain."""
+        if self._service.gate.state == "ready":
+            self._refuse_callers()
+        self.drain()
+
     def drain(self) -> None:
         """Not ready from here on; stopped after drain_s, or at the second call."""
         if self._service.gate.state != "ready":
@@ -147,12 +154,25 @@ class Server:
 
     def stop(self) -> None:
         """Accept nothing more and end within shutdown_s, or at once at the second call."""
-        for server in self._servers:
-            server.force_exit = self._stopping
-            server.should_exit = True
+        self._refuse_callers()
+        if self._stopping:
+            self._exit(force=True)
+        else:
+            # Who was let in a moment ago has not spoken yet; uvicorn would hang up on it.
+            asyncio.get_running_loop().call_later(_LINGER_S, self._exit)
         self._stopping = True
         if self._starting is not None:
             self._starting.cancel()
+
+    def _refuse_callers(self) -> None:
+        for server in self._servers:
+            for listener in getattr(server, "servers", ()):
+                listener.close()
+
+    def _exit(self, *, force: bool = False) -> None:
+        for server in self._servers:
+            server.force_exit = server.force_exit or force
+            server.should_exit = True
 
     def _stop_after_drain(self) -> None:
         if not self._stopping:

@@ -3,8 +3,9 @@
     sockets --Supervisor--> the first worker --ready--> all others --died--> another in its place
                  └--> ConfigError, WorkerFailed: a worker cannot start at all; its own sentence
 
-The first worker starts alone, so a service that cannot start says so once. Signals are passed on
-and nobody is replaced after them. This process serves nothing itself: what it does must not fail.
+The first worker starts alone, so a service that cannot start says so once. SIGTERM and SIGINT are
+passed on as orders and nobody is replaced after them. This process serves nothing itself, so that
+little can go wrong in it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from service.birth import BIRTH, NEWS, Birth, News
+from service.birth import BIRTH, DRAIN, NEWS, STOP, Birth, News
 from service.errors import ConfigError, WorkerFailed
 from service.settings import Settings
 
@@ -45,6 +46,7 @@ class Supervisor:
         self._public, self._admin = public, admin
         self._folder = tempfile.mkdtemp(prefix="taskgraft-")
         self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._channels: dict[int, asyncio.StreamWriter] = {}
         self._first = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -55,8 +57,8 @@ class Supervisor:
             ConfigError, WorkerFailed: a worker cannot start.
         """
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop, signal.SIGTERM)
-        loop.add_signal_handler(signal.SIGINT, self._stop, signal.SIGINT)
+        loop.add_signal_handler(signal.SIGTERM, self._stop, DRAIN)
+        loop.add_signal_handler(signal.SIGINT, self._stop, STOP)
         keepers = {asyncio.create_task(self._keep(0))}
         started = asyncio.create_task(self._first.wait())
         try:
@@ -67,7 +69,7 @@ class Supervisor:
             await asyncio.wait(keepers, return_when=asyncio.FIRST_EXCEPTION)
             failure = next((k.exception() for k in keepers if k.done() and k.exception()), None)
             if failure is not None:
-                self._stop(signal.SIGINT)
+                self._stop(STOP)
                 await asyncio.wait(keepers)
                 raise failure
         finally:
@@ -75,11 +77,10 @@ class Supervisor:
             shutil.rmtree(self._folder, ignore_errors=True)
             _log.info("workers_stopped")
 
-    def _stop(self, number: signal.Signals) -> None:
+    def _stop(self, order: bytes) -> None:
         self._stopping.set()
-        for process in self._running.values():
-            with suppress(ProcessLookupError):
-                process.send_signal(number)
+        for channel in self._channels.values():
+            channel.write(order)
         patience_s = self._settings.drain_s + self._settings.shutdown_s + _LAST_GRACE_S
         asyncio.get_running_loop().call_later(patience_s, self._kill)
 
@@ -140,10 +141,12 @@ class Supervisor:
         try:
             birth = Birth(*sockets, slot, self._folder, early, self._settings)
             writer.write(BIRTH.dump_json(birth) + b"\n")
+            self._channels[slot] = writer
             news = await self._listen(slot, process, reader)
             return news, await process.wait()
         finally:
             del self._running[slot]
+            self._channels.pop(slot, None)
             writer.close()
 
     async def _listen(

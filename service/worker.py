@@ -3,7 +3,8 @@
     channel --Birth--> Server over inherited sockets --{"ready"}--> channel
                           └--> {"failed": sentence}, exit 1: it cannot start
 
-The channel's end means that the supervisor died: the worker drains and ends too.
+A SIGTERM of its own means that this worker shall go and the others stay: it takes no new callers.
+What the whole service shall do comes through the channel, whose end means that the supervisor died.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import uvloop
 
 from contract.errors import ContractError
 from service.app import create_service
-from service.birth import BIRTH, Birth, failed, ready
+from service.birth import BIRTH, STOP, Birth, failed, ready
 from service.errors import ConfigError, ServiceError
 from service.logs import configure_logs
 from service.metric_slots import MetricSlot
@@ -49,14 +50,18 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
     service = create_service(birth.settings, open_parts, metrics, slot.exposition)
     server = Server(service, sockets, early=birth.early, on_ready=lambda: channel.sendall(ready()))
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, server.drain)
+    loop.add_signal_handler(signal.SIGTERM, server.retire)
     loop.add_signal_handler(signal.SIGINT, server.stop)
 
-    def orphaned() -> None:
-        loop.remove_reader(channel)
-        server.drain()
+    def told() -> None:
+        orders = channel.recv(64)
+        for order in orders:
+            (server.stop if order == STOP[0] else server.drain)()
+        if not orders:
+            loop.remove_reader(channel)
+            server.drain()
 
-    loop.add_reader(channel, orphaned)
+    loop.add_reader(channel, told)
     await slot.start()
     try:
         await server.run()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.service.tiny import BUNDLE, prompt_bytes
 from tests.service_process import ServiceProcess, until
 
 KILLS = 4
+SWAPS = 12
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,11 @@ def counted(service: ServiceProcess, series: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
-    return False
+def gone(pid: int) -> bool:
+    """Ended; perhaps not waited for yet."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] == "Z"
+    return True
 
 
 @contextmanager
@@ -112,6 +114,39 @@ def test_a_killed_worker_is_replaced_under_traffic_and_knows_what_was_grafted(
     assert counted(service, "taskgraft_workers") == 2
 
 
+@pytest.mark.parametrize("keep_alive", [False, True])
+def test_workers_told_to_go_one_by_one_lose_no_request(
+    service: ServiceProcess, *, keep_alive: bool
+) -> None:
+    until(lambda: whole(service))
+    before = {worker["id"] for worker in service.known_workers()}
+    with traffic(service.score, keep_alive=keep_alive) as heard:
+        for pid in service.pids():
+            os.kill(pid, signal.SIGTERM)
+            until(partial(gone, pid))
+            until(partial(whole, service))
+    assert [answer for answer in heard if isinstance(answer, Exception)] == []
+    assert {answer.status_code for answer in heard} == {200}
+    assert before.isdisjoint(worker["id"] for worker in service.known_workers())
+
+
+def test_no_answer_mixes_versions_while_they_come_and_go(service: ServiceProcess) -> None:
+    """Whichever worker answers: the version that it names is the one that scored."""
+    until(lambda: whole(service))
+    bodies = [prompt_bytes("share"), renamed("share", 1.0)]
+    with traffic(service.score) as heard:
+        for swap in range(SWAPS):
+            assert service.put("share", bodies[swap % 2]).status_code in {200, 201}
+    assert {getattr(answer, "status_code", answer) for answer in heard} == {200}
+    scores: dict[int, Any] = {}
+    for document in (answer.json() for answer in heard):
+        if "share" in document["tasks"]:
+            version = document["tasks"]["share"]["version"]
+            found = document["scores"]["share"]
+            assert scores.setdefault(version, found) == found
+    assert len({str(found) for found in scores.values()}) == 2
+
+
 def test_a_worker_killed_at_any_moment_of_a_graft_leaves_one_state_everywhere(
     service: ServiceProcess,
 ) -> None:
@@ -144,7 +179,7 @@ def test_after_everything_was_killed_the_last_acknowledged_state_is_served(tmp_p
         pids = service.pids()
         service.process.kill()  # the workers notice, and end by themselves
         service.ended()
-        until(lambda: not any(alive(pid) for pid in pids))
+        until(lambda: all(map(gone, pids)))
         service.start()
         for answer in service.answers_of_each():
             assert answer["generation"] == told["generation"]
@@ -156,7 +191,7 @@ def test_sigterm_ends_all_workers_and_exits_cleanly(tmp_path: Path) -> None:
         pids = service.pids()
         service.process.send_signal(signal.SIGTERM)
         assert service.ended() == 0
-        assert not any(alive(pid) for pid in pids)
+        assert all(map(gone, pids))
         assert len(service.told("draining")) == 2
         assert service.told("worker_ended") == []
 
