@@ -19,7 +19,7 @@ def written_aside(directory: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         yield folder
-        folder.chmod(0o755)
+        _make_readable(folder)
         if directory.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
             directory.rename(old / directory.name)
@@ -30,3 +30,9 @@ def written_aside(directory: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _make_readable(folder: Path) -> None:
+    """As if made by hand: what wrote the files may have kept them to its own user."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)

@@ -16,13 +16,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import PromptMisfit
 from contract.schema import TaskName
@@ -36,7 +36,21 @@ GOLDEN_INPUT = "golden.input."
 GOLDEN_SCORES = "golden.scores"
 _METADATA_KEY = "taskgraft"
 _LENGTH_BYTES = 8
-Scalar = str | int | float | bool | None
+
+
+def _encodable(text: str) -> str:
+    # JSON can carry lone surrogates, which no answer of the service could repeat.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as err:
+        raise ValueError("holds a lone surrogate") from err
+    return text
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=1024), AfterValidator(_encodable)]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Scalar = Text | bool | Whole | Finite | None
 
 
 class PromptHeader(BaseModel):
@@ -49,8 +63,8 @@ class PromptHeader(BaseModel):
     backbone: str = Field(pattern=r"^[0-9a-f]{64}$")
     schema_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     trained_parameters: int = Field(ge=0)
-    metrics: dict[str, float] = Field(default={}, max_length=64)
-    provenance: dict[str, Scalar] = Field(default={}, max_length=64)
+    metrics: dict[Text, Finite] = Field(default={}, max_length=64)
+    provenance: dict[Text, Scalar] = Field(default={}, max_length=64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -197,3 +199,25 @@ def test_golden_rows_must_agree_in_number() -> None:
 def test_a_prompt_without_golden_rows_is_refused() -> None:
     empty = {n: a if n == "user_ids" else a[:0] for n, a in GOLDEN.items()}
     assert misfit(golden_inputs=empty, golden_scores=SCORES[:0]) == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("metrics", {"auc": float("nan")}),
+        ("metrics", {"auc": float("inf")}),
+        ("metrics", {"\ud800": 0.5}),
+        ("provenance", {"label": "\ud800"}),
+        ("provenance", {"label": "x" * 1025}),
+        ("provenance", {"loss": float("-inf")}),
+        ("provenance", {f"k{n}": n for n in range(65)}),
+        ("trained_parameters", -1),
+        ("surprise", 1),
+    ],
+)
+def test_a_header_that_no_answer_could_repeat_is_refused(part: str, value: object) -> None:
+    fields = {**HEADER.model_dump(), "digest": "0" * 64, part: value}
+    data = safetensors.numpy.save(
+        {"golden.scores": SCORES}, metadata={"taskgraft": json.dumps(fields)}
+    )
+    assert reason_of(lambda: read_prompt(data)) == "malformed"
