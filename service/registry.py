@@ -284,10 +284,14 @@ class TaskRegistry:
 
     def tasks(self) -> list[TaskInfo]:
         """Heads, then grafted tasks, those without an active version included."""
-        return [self.task(name) for name in (*self._heads, *self.snapshot.wanted.tasks)]
+        wanted = self.snapshot.wanted
+        grafted = [name for name in wanted.tasks if not wanted.only_proposed(name)]
+        return [self.task(name) for name in (*self._heads, *grafted)]
 
     def task(self, name: str) -> TaskInfo:
         """One task, or UnknownTask."""
+        if self.snapshot.wanted.only_proposed(name):
+            raise UnknownTask([name])
         return describe(self._manifest, self.snapshot, name)
 
     async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:

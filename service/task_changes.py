@@ -114,8 +114,10 @@ def withdraw(state: DesiredState, task: str, version: int, who: str, at: float) 
 
 def expire(state: DesiredState, before: float) -> DesiredState:
     """The state without candidates proposed before then: whoever proposed them is gone."""
-    kept = {task: c for task, c in state.candidates.items() if c.at >= before}
-    return state if len(kept) == len(state.candidates) else replace(state, candidates=kept)
+    for task, candidate in state.candidates.items():
+        if candidate.at < before:
+            state = withdraw(state, task, candidate.version, "expiry", before)
+    return state
 
 
 def _having(state: DesiredState, task: str, version: int) -> TaskState:

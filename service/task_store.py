@@ -105,6 +105,13 @@ class DesiredState:
         """The digests of all prompts that the state names."""
         return frozenset(v.sha256 for task in self.tasks.values() for v in task.versions)
 
+    def only_proposed(self, name: str) -> bool:
+        """Whether a task is nothing yet but a proposal, which its proposer may not live to end."""
+        candidate, task = self.candidates.get(name), self.tasks.get(name)
+        if candidate is None or task is None or not candidate.fresh:
+            return False
+        return [v.version for v in task.versions] == [candidate.version]
+
     def task(self, name: str) -> TaskState:
         """The task of this name, or UnknownTask."""
         try:

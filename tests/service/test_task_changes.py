@@ -143,5 +143,14 @@ def test_a_proposal_whose_proposer_is_gone_expires_alone() -> None:
     proposed = propose(propose_graft(grafted(2), "buy", PROMPT, "ann"), "like", 1, "ann", at=9.0)
     kept = expire(proposed, before=7.0)
     assert list(kept.candidates) == ["like"]
-    assert kept.tasks == proposed.tasks
+    assert kept.tasks == {"like": proposed.tasks["like"]}
     assert expire(kept, before=7.0) is kept
+
+
+def test_a_task_that_is_only_proposed_is_none_yet() -> None:
+    proposed = propose_graft(grafted(1), "buy", PROMPT, "ann")
+    assert proposed.only_proposed("buy")
+    assert not proposed.only_proposed("like")
+    assert not confirm(proposed, "buy", 1, "ann", at=6.0).only_proposed("buy")
+    again = propose_graft(grafted(1), "like", PROMPT, "ann")
+    assert not again.only_proposed("like")
