@@ -1,0 +1,103 @@
+"""`taskgraft serve` in processes of its own, for a measurement.
+
+bundle --RunningService--> addresses, a token, the workers' memory; ended with the block
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from service.auth import new_token
+
+_ROOT = Path(__file__).parents[1]
+_PATIENCE_S = 120.0
+
+
+class RunningService:
+    """A service on free ports of 127.0.0.1.
+
+    Args:
+        bundle: what it serves.
+        workers: how many processes.
+        task_store: a directory of its own if empty.
+    """
+
+    def __init__(self, bundle: Path, workers: int, task_store: str = "") -> None:
+        self.workers = workers
+        self._bundle = bundle
+        self._task_store = task_store
+        secret, self._token = new_token("bench", ["read", "graft"])
+        self.headers = {"Authorization": f"Bearer {secret}"}
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(self._folder.name)
+        given = {
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+            "ADMIN_PORT": "0",
+            "WORKERS": str(self.workers),
+            "ADMIN_TOKENS": self._token.line(),
+            "TASK_STORE": self._task_store or str(folder / "tasks"),
+            "FEATURE_STORE": f"embedded:{folder / 'features'}",
+            "DRAIN_S": "0",
+        }
+        self._log = (folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, str(_ROOT / "taskgraft.py"), "serve", str(self._bundle)],
+            env=os.environ | {f"TASKGRAFT_{name}": value for name, value in given.items()},
+            stdout=self._log,
+        )
+        self._wait(folder / "log")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=_PATIENCE_S)
+        self._log.close()
+        self._folder.cleanup()
+
+    def pss_kib(self) -> float:
+        """Memory of all workers; what they share counts once."""
+        return sum(_pss_kib(pid) for pid in self._pids())
+
+    def _wait(self, log: Path) -> None:
+        end = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < end and self._process.poll() is None:
+            time.sleep(0.1)
+            lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+            if sum(line["event"] == "ready" for line in lines) >= self.workers:
+                first = next(line for line in lines if line["event"] == "listening")
+                self.admin: str = first["admin"]
+                self.host, port = first["public"].removeprefix("http://").split(":")
+                self.port = int(port)
+                return
+        raise RuntimeError("the service did not start; its own lines above say why")
+
+    def _pids(self) -> list[int]:
+        answer = httpx.get(f"{self.admin}/v1/workers", headers=self.headers, timeout=30)
+        workers: list[dict[str, Any]] = answer.raise_for_status().json()["workers"]
+        return [int(worker["id"].split("-")[-2]) for worker in workers]
+
+
+def _pss_kib(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) if found else 0
