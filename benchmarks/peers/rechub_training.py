@@ -91,7 +91,7 @@ def inputs(arrays: Arrays, width: int) -> tuple[list[Any], list[tuple[Columns, A
     return features, parts
 
 
-def build(name: str, features: list[Any], settings: Settings) -> Any:
+def build(name: str, features: list[Any], settings: Settings) -> MMOE | PLE:
     experts = {"dims": settings["expert_units"]}
     towers = [{"dims": settings["tower_units"]} for _ in range(TASKS)]
     kinds = ["classification"] * TASKS

@@ -41,6 +41,16 @@ def test_every_model_stands_in_its_table_once() -> None:
     assert text.count("\n| stem | 0.7000 [") == 1
 
 
+def test_models_without_a_finished_run_are_named() -> None:
+    assert "so not in the tables: ple, stem." in page(results("mmoe"))
+
+
+def test_who_is_ahead_of_both_references_is_said_in_words() -> None:
+    text = page(results("mmoe", "ple", "stem"))
+    assert "ahead of both outside the interval: **None of them**." in text
+    assert "takes at most a fifth of joint retraining's time in 1 of 1 cases." in text
+
+
 def test_chosen_settings_are_told() -> None:
     assert "mmoe: learning rate 0.001, table L2 0" in page(results("mmoe"))
 
