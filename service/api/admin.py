@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,10 +28,12 @@ from service.api.views import (
     WorkerView,
     refusals,
 )
+from service.auth import Token
 from service.errors import InvalidField, Malformed, UnsupportedMedia
 from service.rollout import Wait
 from service.settings import Settings
 
+_log = structlog.get_logger()
 _PROMPT_TYPE = "application/octet-stream"
 _MAX_ROLLBACK_BYTES = 4096
 _PROMPT_BODY: dict[str, Any] = {
@@ -95,7 +98,9 @@ def reading_router(tasks: Tasks) -> APIRouter:
         return TaskView.model_validate(tasks.task(known_name(name)))
 
     @router.get(
-        "/v1/tasks/{name}/history", summary="What happened to a task", responses=refusals(404, 503)
+        "/v1/tasks/{name}/history",
+        summary="What happened to a task",
+        responses=refusals(404, 422, 503),
     )
     async def show_history(name: Name, _: MayRead, page: Annotated[Page, Query()]) -> HistoryView:
         found = await tasks.history(known_name(name), page.limit, page.before)
@@ -148,7 +153,7 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
             name, body, activate=options.activate, actor=token.name, wait=options.wait
         )
         response.status_code = 201 if report.created else 200
-        return ChangeView.model_validate(report)
+        return _told("task_grafted", report, token)
 
     @router.post(
         "/v1/tasks/{name}/rollback",
@@ -163,16 +168,29 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         report = await tasks.rollback(
             known_name(name), to.version, actor=token.name, wait=options.wait
         )
-        return ChangeView.model_validate(report)
+        return _told("task_rolled_back", report, token)
 
     @router.delete(
         "/v1/tasks/{name}", summary="Remove a grafted task", responses=refusals(404, 409, 503)
     )
     async def remove(name: Name, token: MayGraft) -> ChangeView:
         report = await tasks.remove(known_name(name), actor=token.name)
-        return ChangeView.model_validate(report)
+        return _told("task_removed", report, token)
 
     return router
+
+
+def _told(event: str, report: object, token: Token) -> ChangeView:
+    """The answer to a change, which is worth a line of its own."""
+    change = ChangeView.model_validate(report)
+    _log.info(
+        event,
+        task=change.name,
+        version=change.version,
+        generation=change.generation,
+        actor=token.name,
+    )
+    return change
 
 
 async def _rollback(request: Request) -> Rollback:

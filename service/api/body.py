@@ -8,13 +8,17 @@ headers --check_json--> nothing, or UnsupportedMedia
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.types import Receive
 
 from service.errors import CallerGone, Malformed, TooLarge, UnsupportedMedia
 
 Headers = Mapping[bytes, bytes]
+_LINGER_BYTES = 64 << 20
+_LINGER_S = 2.0
 
 
 def check_json(headers: Headers) -> None:
@@ -54,6 +58,8 @@ async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
         raise Malformed("Content-Length is not a number")
     # Python refuses to read numbers of thousands of digits.
     if len(announced.lstrip(b"0")) > len(str(most)) or int(announced) > most:
+        if b"expect" not in headers:  # who asks first has sent nothing yet
+            await _linger(receive)
         raise _too_large(most)
     body, more = await _piece(receive)
     if more or len(body) > most:
@@ -66,8 +72,24 @@ async def _rest(receive: Receive, body: bytearray, most: int, *, more: bool) -> 
         piece, more = await _piece(receive)
         body += piece
     if len(body) > most:
+        if more:
+            await _linger(receive)
         raise _too_large(most)
     return bytes(body)
+
+
+async def _linger(receive: Receive) -> None:
+    """Let a caller who is still sending finish, within reason.
+
+    An answer to a caller that sends on ends in a reset connection, and he never reads it.
+    """
+    left = _LINGER_BYTES
+    with suppress(CallerGone, TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            more = True
+            while more and left > 0:
+                piece, more = await _piece(receive)
+                left -= len(piece)
 
 
 async def _piece(receive: Receive) -> tuple[bytes, bool]:
