@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from commands.failures import Misuse
 from training import recipes
-from training.config import TaskConfig, TrainConfig, read_config
+from training.config import TaskConfig, TrainConfig
 
 
 def load_config(given: str, seed: int | None = None) -> TrainConfig:
@@ -18,14 +16,8 @@ def load_config(given: str, seed: int | None = None) -> TrainConfig:
     Raises:
         ConfigError: neither a readable configuration nor a recipe.
     """
-    path = Path(given)
-    if not path.exists() and given in recipes.names():
-        path = recipes.recipe(given)
-    config = read_config(path)
-    if seed is None:
-        return config
-    fit = config.fit.model_copy(update={"seed": seed})
-    return config.model_copy(update={"fit": fit})
+    config = recipes.configuration(given)
+    return config if seed is None else config.seeded(seed)
 
 
 def find_task(config: TrainConfig, name: str | None) -> TaskConfig:

@@ -141,7 +141,8 @@ class ModelConfig(Section):
 class FitConfig(Section):
     """Stage 1. l2_embedding and l2_network are lambda_emb and lambda_dnn.
 
-    l2_family picks which weights l2_network reaches (training/losses.py).
+    l2_family picks which weights l2_network reaches (training/losses.py). precision is that of the
+    training pass; weights, validation and checkpoint are float32 (training/device.py).
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -156,6 +157,8 @@ class FitConfig(Section):
     shuffle: Literal["rows", "requests", "off"] = "rows"
     early_stop: str = "sum"
     history_dropout: Dropout = 0.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 
 
@@ -186,6 +189,11 @@ class TrainConfig(Section):
     model: ModelConfig = ModelConfig()
     fit: FitConfig = FitConfig()
     tune: TuneConfig = TuneConfig()
+
+    def seeded(self, seed: int) -> TrainConfig:
+        """The same with another seed of stage 1."""
+        fit = self.fit.model_copy(update={"seed": seed})
+        return self.model_copy(update={"fit": fit})
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

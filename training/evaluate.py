@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.dataset import Dataset
+from training.device import inputs_at
 from training.metrics import Resampling, TaskMetrics, measure
 from training.model import MultiTaskModel
 
@@ -51,10 +52,11 @@ def predict(
     logits = torch.empty(len(dataset), len(tasks))
     shared_logits = torch.empty_like(logits) if shared else None
     for rows in by_request(dataset, EVAL_BATCH):
-        outputs = model(dataset.batch(rows, tasks).inputs, alpha=0.0 if shared else None)
-        logits[rows] = outputs.logits
+        inputs = inputs_at(dataset.batch(rows, tasks).inputs, model.table.device)
+        outputs = model(inputs, alpha=0.0 if shared else None)
+        logits[rows] = outputs.logits.cpu()
         if shared_logits is not None:
-            shared_logits[rows] = outputs.shared_logits
+            shared_logits[rows] = outputs.shared_logits.cpu()
     model.train(was_training)
     return Predictions(logits, shared_logits)
 

@@ -4,21 +4,23 @@
                                    run_dir/state.safetensors, from which a killed run is resumed
 
 Only tasks with new = false are learned. A loss that is not finite ends the run (TrainingError).
+Several ranks learn what one would, from the same global batches; only the first reports and writes.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import torch
 from torch import Generator, Tensor, nn
 
-from training.checkpoint import Checkpoint, CheckpointCard, write_checkpoint
-from training.config import FitConfig, TrainConfig
+from training.checkpoint import Checkpoint, CheckpointCard, Split, write_checkpoint
+from training.config import TrainConfig
 from training.dataset import Dataset, Prepared
+from training.device import Device
 from training.environment import (
     COLLAPSE_SHARE,
     assign_environments,
@@ -27,6 +29,7 @@ from training.environment import (
     grl_alpha,
     random_environments,
 )
+from training.epoch import Pass, epoch_order
 from training.errors import ConfigError, TrainingError
 from training.esmm import check_funnel
 from training.evaluate import chunks, evaluate, predict
@@ -35,6 +38,7 @@ from training.losses import LossParts, row_losses, total_loss
 from training.metrics import Resampling
 from training.model import build_model
 from training.progress import SILENT, EpochRecord, Progress
+from training.ranks import ALONE, Ranks
 from training.run_state import RunState, run_id
 
 TERMS = ("shared", "environment", "hinge", "l2", "total")
@@ -60,8 +64,12 @@ def fit(
     run_dir: Path,
     progress: Progress = SILENT,
     resume: bool = False,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train a backbone, keep the weights of its best epoch and write them to run_dir/backbone.
+
+    All ranks return the same model; only the first one's has figures. To resume, they must share
+    the run's folder.
 
     Raises:
         ConfigError: no task to learn, or an unknown one to stop on.
@@ -70,16 +78,25 @@ def fit(
         TrainingError: the loss is no longer finite.
     """
     tasks = _old_tasks(config)
+    if ranks.size > 1 and config.fit.l2_embedding and config.fit.l2_scope == "batch_rows":
+        raise ConfigError(
+            "l2_scope = 'batch_rows' counts the rows of a whole batch, of which a rank sees a "
+            "part; train on one rank, or set it to 'all'"
+        )
     run_dir.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=()):  # one seed, and the caller's own stream untouched
-        run = _Run(config, prepared, tasks, progress)
+        run = _Run(config, prepared, tasks, progress if ranks.first else SILENT, ranks)
         identity = run_id(config, len(prepared.train), prepared.schema.digest())
         if resume and (run_dir / STATE).exists():
             run.state.load(run_dir / STATE, identity)
+        ranks.share(run.model)
+        if not ranks.first:  # the weights are drawn; dropout must differ between ranks
+            torch.manual_seed(config.fit.seed + ranks.rank)
         progress.stage("fit", config.fit.epochs * run.steps_per_epoch)
         while not run.done:
             run.next_epoch()
-            run.state.save(run_dir / STATE, identity)
+            if ranks.first:
+                run.state.save(run_dir / STATE, identity)
     return _finish(run, run_dir)
 
 
@@ -103,9 +120,16 @@ class _Run:
     """One run of stage 1: what stays (data, settings) and, in state, what moves."""
 
     def __init__(
-        self, config: TrainConfig, prepared: Prepared, tasks: tuple[str, ...], progress: Progress
+        self,
+        config: TrainConfig,
+        prepared: Prepared,
+        tasks: tuple[str, ...],
+        progress: Progress,
+        ranks: Ranks,
     ) -> None:
         self.config, self.fit, self.gan = config, config.fit, config.model.gan
+        self.ranks, self.device = ranks, Device.of(config.fit)
+        self.data = Pass(prepared.train, tasks, config.fit, ranks)
         self.prepared, self.tasks, self.progress = prepared, tasks, progress
         self.steps_per_epoch = -(-len(prepared.train) // self.fit.batch_size)
         torch.manual_seed(self.fit.seed)
@@ -115,8 +139,9 @@ class _Run:
                 columns = [dataset.tasks.index(task) for task in tasks]
                 labels, mask = dataset.labels[:, columns], dataset.mask[:, columns]
                 check_funnel(labels, mask, force=config.model.esmm_force)
+        self.model.to(self.device.place)
         generator = Generator().manual_seed(self.fit.seed)
-        self.weights = _task_weights(config, tasks)
+        self.weights = _task_weights(config, tasks).to(self.device.place)
         mpt = self.model.classifier is not None
         self.plays = mpt and max(self.gan.shared_weight, self.gan.environment_weight) > 0
         environment = None
@@ -161,27 +186,33 @@ class _Run:
         sums: dict[str, float] = {}
         order = epoch_order(train, self.fit, state.generator)
         for step, rows in enumerate(chunks(order, self.fit.batch_size)):
-            batch = train.batch(rows, self.tasks)
-            if self.fit.history_dropout:
-                batch = drop_histories(batch, self.fit.history_dropout, state.generator)
-            outputs = model(batch.inputs, alpha=self._alpha(step))
-            own = None if state.environment is None else state.environment[batch.sample]
-            parts = total_loss(model, outputs, batch, own, self.fit, self.weights)
-            terms = self._finite_terms(parts, step)
+            batch = self.data.batch(rows, state.generator)
             state.optimizer.zero_grad(set_to_none=True)
-            parts.total.backward()  # type: ignore[no-untyped-call]  # torch's
+            terms = torch.zeros(len(self.tasks) + len(TERMS), device=self.device.place)
+            if batch is not None:
+                parts = self._loss(self.device.take(batch), step)
+                parts.total.backward()  # type: ignore[no-untyped-call]  # torch's
+                terms = parts.terms()
+            values = self._finite_terms(self.ranks.add(model.parameters(), terms), step)
             if self.fit.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.fit.clip_norm)
             state.optimizer.step()
-            for name, value in terms.items():
+            for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value * len(rows)
-            self.progress.step(terms["total"])
+            self.progress.step(values["total"])
         return {name: value / len(train) for name, value in sums.items()}
 
-    def _finite_terms(self, parts: LossParts, step: int) -> dict[str, float]:
+    def _loss(self, batch: Batch, step: int) -> LossParts:
+        with self.device.rounding():
+            outputs = self.model(batch.inputs, alpha=self._alpha(step)).widened()
+        own = None
+        if self.state.environment is not None:
+            own = self.state.environment[batch.sample].to(self.device.place)
+        return total_loss(self.model, outputs, batch, own, self.fit, self.weights)
+
+    def _finite_terms(self, terms: Tensor, step: int) -> dict[str, float]:
         """The terms of one step; a task's own stands under "task:" and its name."""
-        terms = (parts.shared, parts.environment, parts.hinge, parts.l2, parts.total)
-        values = torch.cat([parts.task, torch.stack(terms)]).tolist()
+        values = terms.tolist()
         if not math.isfinite(values[-1]):
             raise TrainingError(
                 f"the loss is {values[-1]} at epoch {self.state.epoch}, step {step + 1}; lower "
@@ -207,13 +238,9 @@ class _Run:
         state, gan = self.state, self.gan
         if state.environment is None or state.epoch % gan.env_interval:
             return
-        train = self.prepared.train
-        found = predict(self.model, train, self.tasks, shared=gan.env_source == "shared")
-        logits = found.logits if found.shared_logits is None else found.shared_logits
-        columns = [train.tasks.index(task) for task in self.tasks]
-        labels, mask = train.labels[:, columns], train.mask[:, columns]
-        losses = row_losses(logits, labels)
-        state.environment = assign_environments(losses, gan.env_normalise, mask)
+        if self.ranks.first:
+            state.environment = self._easiest()
+        self.ranks.tell(state.environment)
         counts = environment_counts(state.environment, len(self.tasks))
         if collapsed(counts):
             rows = dict(zip(self.tasks, counts.tolist(), strict=True))
@@ -222,32 +249,26 @@ class _Run:
                 f"({rows}); set model.gan.env_normalise = 'rank'"
             )
 
+    def _easiest(self) -> Tensor:
+        """(R,) the task that each training row is easiest for."""
+        train, gan = self.prepared.train, self.gan
+        found = predict(self.model, train, self.tasks, shared=gan.env_source == "shared")
+        logits = found.logits if found.shared_logits is None else found.shared_logits
+        columns = [train.tasks.index(task) for task in self.tasks]
+        labels, mask = train.labels[:, columns], train.mask[:, columns]
+        return assign_environments(row_losses(logits, labels), gan.env_normalise, mask)
+
     def _validate(self) -> tuple[dict[str, float | None], float]:
         """Validation AUC per task, and what early stopping looks at."""
-        measured = evaluate(self.model, self.prepared.valid, self.tasks)
-        auc = {task: metrics.auc for task, metrics in measured.items()}
+        found = torch.full((len(self.tasks),), float("nan"), dtype=torch.float64)
+        if self.ranks.first:
+            measured = evaluate(self.model, self.prepared.valid, self.tasks)
+            values = [measured[task].auc for task in self.tasks]
+            found = found.new_tensor([float("nan") if auc is None else auc for auc in values])
+        told = self.ranks.tell(found.to(self.device.place)).tolist()
+        auc = {t: None if math.isnan(a) else a for t, a in zip(self.tasks, told, strict=True)}
         watched = self.tasks if self.fit.early_stop == "sum" else (self.fit.early_stop,)
         return auc, sum(auc[task] or 0.0 for task in watched)
-
-
-def epoch_order(train: Dataset, fit: FitConfig, generator: Generator) -> Tensor:
-    """Row numbers (R,) in the order of one epoch."""
-    rows = len(train)
-    if fit.shuffle == "off":
-        return torch.arange(rows)
-    if fit.shuffle == "rows":
-        return torch.randperm(rows, generator=generator)
-    _, request = torch.unique(train.requests, return_inverse=True)
-    place = torch.randperm(int(request.max()) + 1, generator=generator)
-    return torch.argsort(place[request], stable=True)
-
-
-def drop_histories(batch: Batch, rate: float, generator: Generator) -> Batch:
-    """Some users without any history, as when the feature cache is away (training only)."""
-    history = batch.inputs.history  # (U, M, L, A)
-    gone = torch.rand(len(history), generator=generator) < rate
-    kept = history.masked_fill(gone[:, None, None, None], 0)
-    return replace(batch, inputs=replace(batch.inputs, history=kept))
 
 
 def _finish(run: _Run, run_dir: Path) -> FitResult:
@@ -256,15 +277,17 @@ def _finish(run: _Run, run_dir: Path) -> FitResult:
     if state.best is None:
         raise TrainingError("no epoch was better than none: the validation score is not a number")
     run.model.load_state_dict(state.best)
-    run.model.eval()
+    run.model.to("cpu").eval()
     resampling = Resampling(seed=run.fit.seed)
+    splits: dict[Split, Dataset] = {"valid": prepared.valid, "test": prepared.test}
     card = CheckpointCard(
         config=run.config,
         schema=prepared.schema,
         tasks=tasks,
         metrics={
-            "valid": evaluate(run.model, prepared.valid, tasks, resampling),
-            "test": evaluate(run.model, prepared.test, tasks, resampling),
+            split: evaluate(run.model, dataset, tasks, resampling)
+            for split, dataset in splits.items()
+            if run.ranks.first
         },
         seed=run.fit.seed,
         parameters=sum(p.numel() for p in run.model.parameters()),
@@ -272,7 +295,9 @@ def _finish(run: _Run, run_dir: Path) -> FitResult:
         history=tuple(state.history),
     )
     path = run_dir / BACKBONE
-    checkpoint = write_checkpoint(path, Checkpoint(card, run.model, prepared.lookups))
+    checkpoint = Checkpoint(card, run.model, prepared.lookups)
+    if run.ranks.first:
+        checkpoint = write_checkpoint(path, checkpoint)
     return FitResult(
         checkpoint=checkpoint,
         path=path,

@@ -26,10 +26,19 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """A global batch that is learned from in parts, one per rank: what its means divide by."""
+
+    rows: int
+    known: Tensor  # (T,) float32, labels known
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs with what is to be learned from them."""
+    """Inputs with what is to be learned from them; whole, where it is but a part of a batch."""
 
     inputs: Inputs
     labels: Tensor  # (N, T) float32 in {0, 1}; 0 where masked
     mask: Tensor  # (N, T) bool, True where the label is known
     sample: Tensor  # (N,) int64, the row's index in its split: carries the environment labels
+    whole: Whole | None = None

@@ -3,7 +3,8 @@
     model, Outputs, Batch, environments --total_loss--> LossParts     stage 1
     the new tower, logits, labels --prompt_loss--> PromptLoss           stage 2
 
-Every mean is over the rows whose label is known. Losses are taken on logits.
+Every mean is over the rows whose label is known. Losses are taken on logits. Where a batch is part
+of a whole one, means divide by the whole's counts: the sum over the parts is the whole's loss.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ class LossParts:
     hinge: Tensor  # () how far a later funnel step exceeds an earlier one (aitm)
     l2: Tensor  # () weighted by the lambdas
     total: Tensor  # ()
+
+    def terms(self) -> Tensor:
+        """(T + 5,) all of them, detached, in this order."""
+        one = torch.stack([self.shared, self.environment, self.hinge, self.l2, self.total])
+        return torch.cat([self.task, one]).detach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,9 @@ def total_loss(
             unnoticed.
     """
     labels = model.link.targets(batch.labels)
-    task = _known_means(row_losses(outputs.logits, labels), batch.mask)  # (T,)
+    known = batch.mask.sum(dim=0) if batch.whole is None else batch.whole.known  # (T,)
+    share = 1.0 if batch.whole is None else len(batch.labels) / batch.whole.rows
+    task = _known_means(row_losses(outputs.logits, labels), batch.mask, known)  # (T,)
     zero = task.new_zeros(())
     shared = environment = hinge = zero
     if env is not None and outputs.env_logprob is None:
@@ -79,12 +87,13 @@ def total_loss(
             " alpha, or pass env = None for a model without the game"
         )
     if outputs.shared_logits is not None:
-        shared = _known_means(row_losses(outputs.shared_logits, labels), batch.mask).sum()
+        by_row = row_losses(outputs.shared_logits, labels)
+        shared = _known_means(by_row, batch.mask, known).sum()
     if env is not None and outputs.env_logprob is not None:
-        environment = functional.nll_loss(outputs.env_logprob, env)
+        environment = share * functional.nll_loss(outputs.env_logprob, env)
     if model.config.mixer == "aitm" and model.config.aitm_hinge:
-        hinge = _funnel_excess(torch.sigmoid(outputs.logits))
-    l2 = l2_loss(model, batch.inputs, fit)
+        hinge = share * _funnel_excess(torch.sigmoid(outputs.logits))
+    l2 = share * l2_loss(model, batch.inputs, fit)
     gan = model.config.gan
     total = (
         (task if weights is None else weights * task).sum()
@@ -150,10 +159,9 @@ def _looked_up(inputs: Inputs) -> Tensor:
     return rows
 
 
-def _known_means(losses: Tensor, mask: Tensor) -> Tensor:
-    """(N, T) to (T,); 0 for a task without any known label."""
-    known = mask.to(losses.dtype)
-    return (losses * known).sum(dim=0) / known.sum(dim=0).clamp(min=1.0)
+def _known_means(losses: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+    """(N, T) to (T,) by the counts known (T,); 0 for a task without any known label."""
+    return (losses * mask.to(losses.dtype)).sum(dim=0) / known.to(losses.dtype).clamp(min=1.0)
 
 
 def _funnel_excess(probabilities: Tensor) -> Tensor:

@@ -41,6 +41,15 @@ class Outputs:
     shared_logits: Tensor | None = None  # (N, T), the towers on the shared expert alone
     env_logprob: Tensor | None = None  # (N, T)
 
+    def widened(self) -> Outputs:
+        """In float32, as losses are taken; themselves if they are."""
+        shared, logprob = self.shared_logits, self.env_logprob
+        return Outputs(
+            self.logits.float(),
+            None if shared is None else shared.float(),
+            None if logprob is None else logprob.float(),
+        )
+
 
 class MultiTaskModel(nn.Module):
     """One backbone with the towers of its T tasks."""

@@ -23,6 +23,7 @@ from pathlib import Path
 import polars as pl
 
 from training.census import census_tables
+from training.config import TrainConfig, read_config
 from training.errors import ConfigError, DataError
 
 _FOLDER = Path(__file__).parent / "recipes"
@@ -102,6 +103,18 @@ _SOURCES: dict[str, Archive | _ByHand] = {
 def names() -> tuple[str, ...]:
     """The data sets that have a recipe."""
     return tuple(_SOURCES)
+
+
+def configuration(given: str) -> TrainConfig:
+    """Read a configuration file, or where there is none the recipe of that name.
+
+    Raises:
+        ConfigError: neither a readable configuration nor a recipe.
+    """
+    path = Path(given)
+    if not path.exists() and given in names():
+        path = recipe(given)
+    return read_config(path)
 
 
 def recipe(name: str) -> Path:

@@ -6,9 +6,10 @@ import torch
 
 from tests.training.synthetic import OLD, Fitted, prepared_world, synthetic_config
 from training.checkpoint import read_checkpoint
+from training.epoch import drop_histories, epoch_order
 from training.errors import CheckpointError, ConfigError, TrainingError
 from training.evaluate import evaluate
-from training.fit import drop_histories, epoch_order, fit
+from training.fit import fit
 from training.progress import EpochRecord, Silent
 
 SMALL = 1500
