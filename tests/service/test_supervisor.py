@@ -1,0 +1,90 @@
+"""What the supervisor does about workers that do not do as they should."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.errors import ConfigError, WorkerFailed
+from service.server import bind
+from service.supervisor import Supervisor
+from tests.live_server import settings_for_tests
+
+# What a worker says first: it has read its birth line, and is ready.
+READY = """
+import os, signal, socket, sys, time
+channel = socket.socket(fileno=int(sys.argv[1]))
+channel.makefile("rb").readline()
+channel.sendall(b'{{"failed": "", "misuse": false}}\\n')
+"""
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("service.supervisor._FIRST_PAUSE_S", 0.01)
+    settings = settings_for_tests(workers=2, shutdown_s=0.1)
+    sockets = bind(settings)
+    yield Supervisor(settings, *sockets)
+    for sock in sockets:
+        sock.close()
+    assert list(tmp_path.glob("taskgraft-*")) == []
+
+
+def program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """What the workers of this test run instead of a service."""
+    monkeypatch.setattr("service.supervisor._PROGRAM", code)
+
+
+async def test_workers_that_always_die_before_they_are_ready_end_the_service(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(monkeypatch, "raise SystemExit(3)")
+    with pytest.raises(WorkerFailed, match=r"ended 5 times before it was ready.* exit code 3"):
+        await supervisor.run()
+
+
+@pytest.mark.parametrize(("misuse", "kind"), [("false", WorkerFailed), ("true", ConfigError)])
+async def test_a_worker_that_tells_why_it_cannot_start_is_quoted_at_once(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, misuse: str, kind: type[Exception]
+) -> None:
+    told = f'{{{{"failed": "no bundle here", "misuse": {misuse}}}}}\\n'
+    code = f"import socket, sys; socket.socket(fileno=int(sys.argv[1])).sendall(b'{told}')"
+    program(monkeypatch, code)
+    with pytest.raises(kind, match=r"^no bundle here$"):
+        await supervisor.run()
+
+
+async def test_a_worker_that_was_ready_once_is_replaced_as_often_as_it_dies(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(monkeypatch, READY)
+    running = asyncio.create_task(supervisor.run())
+    lines = ""
+    async with asyncio.timeout(60):
+        while lines.count("worker_ended") < 8:
+            await asyncio.sleep(0.01)
+            lines += capsys.readouterr().out
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+async def test_a_worker_that_heeds_no_order_is_killed_in_the_end(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.supervisor._LAST_GRACE_S", 0.1)
+    program(monkeypatch, f"{READY}time.sleep(600)")
+    running = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(60):
+        while len(supervisor._running) < 2:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+    assert supervisor._running == {}
