@@ -303,11 +303,11 @@ class TaskRegistry:
             before: of those before this generation.
 
         Raises:
-            UnknownTask: never grafted.
+            UnknownTask: never grafted, and no head, whose history is empty.
         """
         changes = await asyncio.to_thread(self._store.history)
         found = [change for change in changes if change.task == name]
-        if not found:
+        if not found and name not in self._heads:
             raise UnknownTask([name])
         return _page(found, limit, before)
 

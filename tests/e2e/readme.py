@@ -17,10 +17,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_WAIT = (
-    f"{sys.executable} -c 'import sys, time; from client import Client\n"
-    'with Client(sys.argv[1]) as c:\n    while not c.ready(): time.sleep(0.05)\' "$TASKGRAFT_URL"'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +57,6 @@ def run_story(commands: Sequence[str], folder: Path) -> Told:
     lines = ["set -euo pipefail", "trap 'kill -INT $(jobs -p) && wait || true' EXIT"]
     for number, command in enumerate(commands):
         lines += [f"printf '\\n### %s ###\\n' {number}", command.replace(":8000", f":{public}")]
-        if " serve " in command:
-            lines.append(_WAIT)
     tools = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TASKGRAFT_")}
     environment |= {

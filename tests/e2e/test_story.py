@@ -22,9 +22,18 @@ _CURL = '''#!{python}
 import sys
 import httpx
 given = dict(zip(sys.argv, sys.argv[1:]))
-name, _, value = given["-H"].partition(": ")
-url = next(a for a in sys.argv[1:] if a.startswith("127"))
-print(httpx.post("http://" + url, content=given["-d"], headers={{name: value}}).text, end="")
+name, _, value = given.get("-H", "").partition(": ")
+url = "http://" + next(a for a in sys.argv[1:] if a.startswith("127"))
+try:
+    if "-d" in given:
+        answer = httpx.post(url, content=given["-d"], headers={{name: value}})
+    else:
+        answer = httpx.get(url)
+except httpx.TransportError:
+    sys.exit(7)
+if "-sf" in sys.argv and answer.status_code >= 400:
+    sys.exit(22)
+print(answer.text, end="")
 '''
 
 

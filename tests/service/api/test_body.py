@@ -39,11 +39,16 @@ async def test_a_body_comes_in_one_piece_or_in_many() -> None:
     assert await read(b"") == b""
 
 
-async def test_an_announced_length_over_the_limit_is_refused_unread() -> None:
+@pytest.mark.parametrize("length", [b"11", b"9" * 5000])
+async def test_an_announced_length_over_the_limit_is_refused(length: bytes) -> None:
+    with pytest.raises(TooLarge, match="larger than 10 bytes"):
+        await read(b"", length=length)
+
+
+async def test_a_caller_who_asks_before_sending_is_refused_unread() -> None:
     receive, given = stream(b"")
-    for length in (b"11", b"9" * 5000):
-        with pytest.raises(TooLarge, match="larger than 10 bytes"):
-            await read_body(receive, {b"content-length": length}, 10)
+    with pytest.raises(TooLarge):
+        await read_body(receive, {b"content-length": b"11", b"expect": b"100-continue"}, 10)
     assert given() == 0
 
 
@@ -57,11 +62,18 @@ async def test_a_length_that_is_no_number_is_malformed(length: bytes) -> None:
         await read(b"", length=length)
 
 
-async def test_a_body_that_grows_over_the_limit_is_not_read_on() -> None:
+async def test_a_caller_over_the_limit_may_finish_sending_and_then_reads_the_refusal() -> None:
     receive, given = stream(*[b"12345"] * 100)
     with pytest.raises(TooLarge):
         await read_body(receive, {}, 12)
-    assert given() == 3
+    assert given() == 100
+
+
+async def test_a_caller_who_never_ends_is_not_listened_to_for_ever() -> None:
+    receive, given = stream(*[b"x" * (1 << 20)] * 200)
+    with pytest.raises(TooLarge):
+        await read_body(receive, {}, 12)
+    assert given() < 100
 
 
 async def test_one_piece_over_the_limit_is_refused() -> None:
