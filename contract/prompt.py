@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 1 << 16
+MAX_GOLDEN_ROWS = 256
+MAX_GOLDEN_BYTES = 1 << 20
 GOLDEN_INPUT = "golden.input."
 GOLDEN_SCORES = "golden.scores"
 _METADATA_KEY = "taskgraft"
@@ -114,6 +116,13 @@ class Prompt:
         check_tensors(self.tensors, expected)
         golden = {s.name: (s.dtype, s.shape) for s in manifest.backbone.inputs}
         check_tensors(self.golden_inputs, golden)
+        size = sum(array.nbytes for array in self.golden_inputs.values())
+        if len(self.golden_scores) > MAX_GOLDEN_ROWS or size > MAX_GOLDEN_BYTES:
+            raise PromptMisfit(
+                "too_large",
+                f"{len(self.golden_scores)} golden rows of {size} bytes, at most "
+                f"{MAX_GOLDEN_ROWS} of {MAX_GOLDEN_BYTES}: they are replayed beside live traffic",
+            )
         rows = {len(a) for a, s in self._item_arrays(manifest)} | {len(self.golden_scores)}
         if len(rows) != 1 or 0 in rows:
             raise PromptMisfit(

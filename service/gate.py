@@ -33,11 +33,15 @@ class Gate:
     def drain(self) -> None:
         self.state = "draining"
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Refuse early what could not enter, before its body is read."""
         if self.state == "starting":
             raise NotReady("the service is still starting; try again in a moment")
         if self.in_flight >= self._most:
             raise Overloaded(f"{self._most} requests are in flight already", _RETRY_AFTER_S)
+
+    def __enter__(self) -> None:
+        self.check()
         self.in_flight += 1
 
     def __exit__(

@@ -31,10 +31,12 @@ class EventsRoute:
         self._most = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._gate.check()
+        headers = scope[HEADERS]
+        check_json(headers)
+        # A body on its way takes no place: whoever sends slowly keeps nobody out.
+        body = await read_body(receive, headers, self._most)
         with self._gate:
-            headers = scope[HEADERS]
-            check_json(headers)
-            body = await read_body(receive, headers, self._most)
             events = self._decoder.events(body)
             await self._features.append(events)
             answer = {"request_id": scope[REQUEST_ID], "accepted": len(events)}

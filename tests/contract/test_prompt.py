@@ -221,3 +221,8 @@ def test_a_header_that_no_answer_could_repeat_is_refused(part: str, value: objec
         {"golden.scores": SCORES}, metadata={"taskgraft": json.dumps(fields)}
     )
     assert reason_of(lambda: read_prompt(data)) == "malformed"
+
+
+def test_more_golden_rows_than_live_traffic_bears_are_refused() -> None:
+    many = {n: a if n == "user_ids" else np.repeat(a, 100, axis=0) for n, a in GOLDEN.items()}
+    assert misfit(golden_inputs=many, golden_scores=np.repeat(SCORES, 100)) == "too_large"

@@ -143,3 +143,20 @@ async def test_score_and_events_take_post_alone(public: httpx.AsyncClient) -> No
         for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"):
             answer = await public.request(method, path)
             assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
+async def test_bodies_on_their_way_keep_nobody_out(
+    public: httpx.AsyncClient, service: Service, parts: FakeParts
+) -> None:
+    going_on = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await going_on.wait()
+        yield b"}"
+
+    waiting = [asyncio.create_task(public.post("/v1/score", content=slow())) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert (await public.post("/v1/score", json=REQUEST)).status_code == 200
+    going_on.set()
+    assert {(await task).status_code for task in waiting} == {422}
