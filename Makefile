@@ -7,12 +7,13 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test check format clean bench-quality bench-train bench-graft
+.PHONY: demo test chaos check format clean bench-quality bench-train bench-graft
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, export, serve and graft on MovieLens-100K (ONCE=1: end instead of serving on)"
 	@echo "make test    everything the tests need, then the tests"
+	@echo "make chaos   kills, hangs and restarts under load, again and again (ROUNDS=5)"
 	@echo "make check   lint, types, imports"
 	@echo "make bench-quality   every model on real data, then docs/QUALITY.md"
 	@echo "make bench-train     training speed beside torch-rechub's"
@@ -29,6 +30,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Moments differ each time: what holds once need not hold always.
+chaos: $(READY)
+	for round in $$(seq $(or $(ROUNDS),5)); do $(BIN)/python -m pytest -q tests/e2e/test_workers.py \
+		tests/e2e/test_workers_redis.py tests/service/test_redis_faults.py $(ARGS) || exit 1; done
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -3,7 +3,9 @@
     Acknowledgement + lease --write--> workers/DIGEST-OF-ID --read--> those whose lease still runs
 
 Nothing here is durable: whoever is alive writes again within a second. A file that cannot be read
-is no acknowledgement, and one long past its lease is removed by whoever meets it.
+is no acknowledgement, and one long past its lease is removed by whoever meets it. Leases are in the
+host's monotonic clock, which all its processes share and nobody sets; a lease that ends too far
+ahead is from before the host was started.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from service.errors import StoreUnavailable
 from service.task_store import Acknowledgement
 
 _LITTER_S = 60.0
+_LONGEST_LEASE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Lease:
-    until: float  # Unix seconds
+    until: float  # seconds of the monotonic clock
     told: Acknowledgement
 
 
@@ -41,13 +44,13 @@ class WorkerDirectory:
         path = self._path(told.worker)
         aside = path.with_suffix(".writing")
         try:
-            aside.write_bytes(_LEASE.dump_json(_Lease(time.time() + lease_s, told)))
+            aside.write_bytes(_LEASE.dump_json(_Lease(time.monotonic() + lease_s, told)))
             aside.replace(path)
         except OSError as err:
             raise StoreUnavailable(f"the task store cannot be written: {err.strerror}") from err
 
     def read(self) -> tuple[Acknowledgement, ...]:
-        now, alive = time.time(), []
+        now, alive = time.monotonic(), []
         try:
             paths = list(self._folder.iterdir())
         except OSError as err:
@@ -55,9 +58,9 @@ class WorkerDirectory:
         for path in paths:
             with suppress(OSError, ValidationError):
                 lease = _LEASE.validate_json(path.read_bytes())
-                if lease.until > now:
+                if now < lease.until <= now + _LONGEST_LEASE_S:
                     alive.append(lease.told)
-                elif lease.until < now - _LITTER_S:
+                elif not now - _LITTER_S < lease.until <= now:
                     path.unlink()
         return tuple(sorted(alive, key=lambda told: told.worker))
 

@@ -150,7 +150,7 @@ def test_no_answer_mixes_versions_while_they_come_and_go(service: ServiceProcess
 def test_a_worker_killed_at_any_moment_of_a_graft_leaves_one_state_everywhere(
     service: ServiceProcess,
 ) -> None:
-    rng = random.Random(4)
+    rng = random.Random()
     acknowledged = service.put("share", prompt_bytes("share")).json()["version"]
     for kill in range(KILLS):
         until(lambda: whole(service))

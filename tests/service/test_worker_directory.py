@@ -1,0 +1,62 @@
+"""Acknowledgements as files: whose lease runs is alive, whatever the clocks and files say."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from service.errors import StoreUnavailable
+from service.task_store import Acknowledgement
+from service.worker_directory import WorkerDirectory
+
+ONE = Acknowledgement("one", 3, "serving")
+
+
+def shift(monkeypatch: pytest.MonkeyPatch, clock: str, seconds: float) -> None:
+    real = getattr(time, clock)
+    monkeypatch.setattr(time, clock, lambda: real() + seconds)
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+def test_setting_the_clock_makes_nobody_dead_or_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    workers = WorkerDirectory(tmp_path)
+    workers.write(ONE, lease_s=5)
+    shift(monkeypatch, "time", seconds)
+    assert workers.read() == (ONE,)
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+def test_what_is_long_past_or_from_before_a_restart_of_the_host_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    workers = WorkerDirectory(tmp_path)
+    workers.write(ONE, lease_s=5)
+    shift(monkeypatch, "monotonic", seconds)
+    assert workers.read() == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 1000])
+def test_a_damaged_file_is_no_acknowledgement_and_mended_by_the_next(
+    tmp_path: Path, content: bytes
+) -> None:
+    workers = WorkerDirectory(tmp_path)
+    workers.write(ONE, lease_s=5)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(content)
+    assert workers.read() == ()
+    workers.write(ONE, lease_s=5)
+    assert workers.read() == (ONE,)
+
+
+def test_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    workers = WorkerDirectory(tmp_path / "gone")
+    with pytest.raises(StoreUnavailable):
+        workers.read()
+    with pytest.raises(StoreUnavailable):
+        workers.write(ONE, lease_s=5)
+    workers.remove("one")
