@@ -140,16 +140,20 @@ def export(
         Path | None, typer.Option(help="Export this tuned prompt for the bundle instead.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The prompt file.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Scale the scores by the validation rows.")
+    ] = False,
     data: DataDir = DATA,
     json: Json = False,
 ) -> None:
     """Export a backbone to a bundle of ONNX graphs, or a tuned prompt to its file."""
     from commands import export as command
 
+    screen = Screen(as_json=json)
     if prompt is None:
-        command.export(Screen(as_json=json), checkpoint, bundle, data)
+        command.export(screen, checkpoint, bundle, data, calibrate=calibrate)
     else:
-        command.prompt(Screen(as_json=json), checkpoint, bundle, prompt, (data, out))
+        command.prompt(screen, checkpoint, bundle, prompt, (data, out), calibrate=calibrate)
 
 
 def _serve_help(context: typer.Context, wanted: bool) -> None:  # noqa: FBT001  # Typer calls it

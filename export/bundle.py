@@ -8,7 +8,7 @@ Everything is written aside; the folder appears only after the graphs have score
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ import torch
 from contract.aside import written_aside
 from contract.bundle import GOLDEN_FILE, LOOKUPS_FOLDER, list_files, seal_bundle
 from contract.manifest import FORMAT_VERSION, Manifest, TaskEntry
+from contract.prompt import Scalar
 from contract.schema import TensorSpec
 from export.golden import golden_requests
 from export.graph import to_onnx, write_graph
@@ -56,7 +57,11 @@ class ExportResult:
 
 
 def export_bundle(
-    checkpoint: Checkpoint, dataset: Dataset, folder: Path, tolerance: float = TOLERANCE
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    folder: Path,
+    tolerance: float = TOLERANCE,
+    provenance: Mapping[str, Scalar] | None = None,
 ) -> ExportResult:
     """Export a backbone with its heads; whatever stood at folder is replaced as a whole.
 
@@ -65,6 +70,7 @@ def export_bundle(
         dataset: any split of data prepared with the checkpoint's lookups: gives golden rows.
         folder: the bundle's place.
         tolerance: the largest accepted difference in probability.
+        provenance: what else the manifest shall tell of the bundle's making.
 
     Raises:
         ParityError: the graphs do not score as PyTorch does; nothing was published.
@@ -101,6 +107,7 @@ def export_bundle(
                 "torch": torch.__version__,
                 "onnx": onnx.__version__,
                 "onnxruntime": onnxruntime.__version__,
+                **(provenance or {}),
             },
             files=list_files(aside),
         )

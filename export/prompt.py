@@ -7,6 +7,7 @@ The file is proved on the very bundle it is meant for before it is handed out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ import torch
 
 from contract.bundle import Bundle, open_bundle
 from contract.manifest import Manifest
-from contract.prompt import FORMAT_VERSION, Prompt, PromptHeader, read_prompt, write_prompt
+from contract.prompt import (
+    FORMAT_VERSION,
+    Prompt,
+    PromptHeader,
+    Scalar,
+    read_prompt,
+    write_prompt,
+)
 from export.bundle import numbers
 from export.errors import ExportError, ParityError
 from export.golden import golden_call
@@ -24,7 +32,11 @@ from training.dataset import Dataset
 
 
 def export_prompt(
-    checkpoint: Checkpoint, prompt: PromptCheckpoint, dataset: Dataset, bundle: Path
+    checkpoint: Checkpoint,
+    prompt: PromptCheckpoint,
+    dataset: Dataset,
+    bundle: Path,
+    provenance: Mapping[str, Scalar] | None = None,
 ) -> bytes:
     """The prompt file.
 
@@ -33,6 +45,7 @@ def export_prompt(
         prompt: the tuned prompt.
         dataset: any split of data prepared with the checkpoint's lookups: gives golden rows.
         bundle: the exported backbone that the prompt will be grafted onto.
+        provenance: what else the file shall tell of its making.
 
     Raises:
         ExportError: the bundle holds another backbone, or serves prompts of another shape.
@@ -55,12 +68,15 @@ def export_prompt(
     inputs, arrays = golden_call(checkpoint.schema, dataset)
     with torch.no_grad():
         scores = torch.sigmoid(prompt.head(checkpoint.model.represent(inputs))).numpy()
-    data = write_prompt(_header(prompt, manifest), tensors, arrays, scores)
+    header = _header(prompt, manifest, provenance or {})
+    data = write_prompt(header, tensors, arrays, scores)
     _prove(opened, read_prompt(data))
     return data
 
 
-def _header(prompt: PromptCheckpoint, manifest: Manifest) -> PromptHeader:
+def _header(
+    prompt: PromptCheckpoint, manifest: Manifest, provenance: Mapping[str, Scalar]
+) -> PromptHeader:
     card = prompt.card
     return PromptHeader(
         format_version=FORMAT_VERSION,
@@ -76,6 +92,7 @@ def _header(prompt: PromptCheckpoint, manifest: Manifest) -> PromptHeader:
             "train_rows": card.train_rows,
             "tuned_in_s": round(card.seconds, 3),
             "prompt_checkpoint": card.fingerprint,
+            **provenance,
         },
     )
 

@@ -27,6 +27,7 @@ from contract.errors import ContractError
 from contract.lookups import Lookups
 from contract.schema import FeatureSchema, TaskName
 from training.config import ModelConfig, TrainConfig, TuneConfig
+from training.dtrn_prompt import DtrnPrompt, new_prompt
 from training.errors import CheckpointError
 from training.metrics import TaskMetrics
 from training.model import MultiTaskModel, build_model
@@ -99,7 +100,7 @@ class PromptCheckpoint:
     """A trained prompt."""
 
     card: PromptCard
-    head: PromptHead
+    head: PromptHead | DtrnPrompt
 
 
 def fingerprint(
@@ -115,6 +116,8 @@ def fingerprint(
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     settings = config.model_dump(mode="json")
+    if settings.get("dtrn") is False:  # older than this switch: what was written stays valid
+        del settings["dtrn"]
     digest.update(json.dumps([settings, *context], sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -185,7 +188,7 @@ def read_prompt(directory: Path, backbone: Checkpoint) -> PromptCheckpoint:
             f"{directory} was tuned on backbone {card.parent[:12]}, this is "
             f"{backbone.card.fingerprint[:12]}; tune it again on this one"
         )
-    head = PromptHead(card.config, backbone.model.prompt_shape(), backbone.model.mixer.keys)
+    head = new_prompt(card.config, backbone.model)
     _load(directory / _PROMPT, head)
     prompt = PromptCheckpoint(card, head)
     if _prompt_fingerprint(prompt) != card.fingerprint:

@@ -163,12 +163,16 @@ class FitConfig(Section):
 
 
 class TuneConfig(Section):
-    """Stage 2: one new task's prompt on the frozen backbone; tau scales its attention."""
+    """Stage 2: one new task's prompt on the frozen backbone; tau scales its attention.
+
+    dtrn conditions a DTRN backbone on the new task (training/dtrn_prompt.py).
+    """
 
     fusion: Literal["attention", "uniform", "similarity"] = "attention"
     tau: float = Field(default=150.0, gt=0.0)
     prompt_gate: Literal["learned", "fixed"] = "learned"
     prompt_keys: Literal["auto", "frozen", "trainable"] = "auto"
+    dtrn: bool = False
     epochs: int = Field(default=30, ge=1)
     patience: int = Field(default=5, ge=1)
     batch_size: int = Field(default=2048, ge=1)
@@ -194,6 +198,12 @@ class TrainConfig(Section):
         """The same with another seed of stage 1."""
         fit = self.fit.model_copy(update={"seed": seed})
         return self.model_copy(update={"fit": fit})
+
+    def with_new_task(self, name: str, label: str) -> TrainConfig:
+        """The same with a task to tune, in place of one of that name."""
+        others = tuple(task for task in self.tasks if task.name != name)
+        new = TaskConfig(name=name, label=label, new=True)
+        return self.model_copy(update={"tasks": (*others, new)})
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

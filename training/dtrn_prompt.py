@@ -4,7 +4,8 @@
     [fields, interests] --Refinement_new--> r_new (in place of h)
     o_new = sum_x softmax(W_x r_new)_x f_x(r_new) over all frozen experts: one more source
 
-It reads inputs, not only a Representation: about the cost of one more task of the backbone.
+It reads inputs, not only a Representation: about the cost of one more task of the backbone, and no
+cache while it is tuned. It has no graph yet: it can be tuned and measured, not exported.
 """
 
 from __future__ import annotations
@@ -74,10 +75,47 @@ class DtrnPrompt(nn.Module):
         """How many numbers tuning learns."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    def bank_tensors(self) -> dict[str, Tensor]:
+        """There is no serving form.
+
+        Raises:
+            ConfigError: always.
+        """
+        return self.head.bank_tensors()
+
     def _own_source(self, model: MultiTaskModel, r_new: Split) -> Tensor:
         experts = torch.cat([stack(r_new) for stack in model.mixer.expert_stacks()])  # (X, N, m)
         weights = torch.softmax(self.choice(r_new), dim=-1)  # (1, N, X)
         return mix_pool(weights, experts)[0]
+
+
+class BoundPrompt(nn.Module):
+    """A DTRN prompt with its backbone at hand, which stays out of its parameters."""
+
+    def __init__(self, prompt: DtrnPrompt, model: MultiTaskModel) -> None:
+        super().__init__()
+        self.prompt = prompt
+        self._model = (model,)
+
+    @property
+    def tower(self) -> StackedMLP:
+        return self.prompt.head.tower
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits (N,)."""
+        logits: Tensor = self.prompt(self._model[0], inputs)
+        return logits
+
+
+def new_prompt(config: TuneConfig, model: MultiTaskModel) -> PromptHead | DtrnPrompt:
+    """An untrained prompt of the kind that is configured.
+
+    Raises:
+        ConfigError: tune.dtrn on a backbone that has no such prompts.
+    """
+    if config.dtrn:
+        return DtrnPrompt(config, model)
+    return PromptHead(config, model.prompt_shape(), model.mixer.keys)
 
 
 def _dtrn(model: MultiTaskModel) -> DtrnBottom:

@@ -124,9 +124,10 @@ class Refinement(nn.Module):
 def _blocks(widths: Sequence[int]) -> Tensor:
     """(fields, columns), 1 where a column belongs to a field."""
     fields = torch.arange(len(widths))
-    return (
-        fields[:, None] == fields.repeat_interleave(torch.tensor(widths, dtype=torch.int64))
-    ).float()
+    counts = torch.tensor(widths, dtype=torch.int64)
+    # The size is given for the meta device, where a full model is counted.
+    owner = fields.repeat_interleave(counts, output_size=sum(widths))
+    return (fields[:, None] == owner).float()
 
 
 def _means(x: Tensor, blocks: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
     model, Dataset --RepresentationCache.of--> h, shared, specific of all rows
     Checkpoint, Prepared, task --frozen_examples--> Examples per split
+                               --live_examples----> likewise, for a prompt that reads inputs
 
 Nothing upstream of a prompt moves while it is tuned, so its epochs read from here. Large caches
 live in an unlinked file, which the page cache holds as far as memory allows.
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 from training.checkpoint import Checkpoint
 from training.dataset import Dataset, Prepared
 from training.evaluate import EVAL_BATCH, by_request, chunks
+from training.inputs import Inputs
 from training.metrics import Resampling, TaskMetrics, measure
 from training.model import MultiTaskModel
 from training.representation import Representation
@@ -88,10 +92,21 @@ def _room(shape: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveInputs:
+    """In place of a cache, for a head that runs the backbone itself."""
+
+    dataset: Dataset
+
+    def rows(self, rows: Tensor) -> Inputs:
+        """The inputs of some rows (N,)."""
+        return self.dataset.batch(rows, ()).inputs
+
+
+@dataclass(frozen=True, slots=True)
 class Examples:
     """One split of the new task as the backbone sees it; rows are those that have a label."""
 
-    cache: RepresentationCache
+    cache: RepresentationCache | LiveInputs
     rows: Tensor  # (n,) row numbers of the split
     labels: Tensor  # (R,) float32
     users: Tensor  # (R,)
@@ -114,12 +129,22 @@ class Examples:
 def frozen_examples(checkpoint: Checkpoint, prepared: Prepared, task: str) -> dict[str, Examples]:
     """The three splits of a new task, each run through the frozen backbone once."""
     model = checkpoint.model.requires_grad_(requires_grad=False).eval()
+    return _examples(prepared, task, partial(RepresentationCache.of, model))
+
+
+def live_examples(checkpoint: Checkpoint, prepared: Prepared, task: str) -> dict[str, Examples]:
+    """The same rows as inputs; the backbone is frozen all the same."""
+    checkpoint.model.requires_grad_(requires_grad=False).eval()
+    return _examples(prepared, task, LiveInputs)
+
+
+def _examples(
+    prepared: Prepared, task: str, seen: Callable[[Dataset], RepresentationCache | LiveInputs]
+) -> dict[str, Examples]:
     splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
     examples = {}
     for name, dataset in splits.items():
         column = dataset.tasks.index(task)
         rows, labels = dataset.mask[:, column].nonzero().squeeze(1), dataset.labels[:, column]
-        examples[name] = Examples(
-            RepresentationCache.of(model, dataset), rows, labels, dataset.users
-        )
+        examples[name] = Examples(seen(dataset), rows, labels, dataset.users)
     return examples

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from training.config import TuneConfig
+from training.dtrn_prompt import BoundPrompt
 from training.errors import TrainingError
 from training.evaluate import chunks
 from training.frozen import Examples
@@ -41,7 +42,7 @@ class SharedTower(nn.Module):
         return logits[0].squeeze(-1)
 
 
-Head = PromptHead | SharedTower
+Head = PromptHead | SharedTower | BoundPrompt
 
 
 def fit_head(

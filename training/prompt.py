@@ -137,7 +137,10 @@ class PromptHead(nn.Module):
             ConfigError: the prompt reads more than the representation.
         """
         if self.shape.own_source:
-            raise ConfigError("a prompt with a source of its own does not fit the prompt bank")
+            raise ConfigError(
+                "a DTRN prompt reads more than the prompt bank is given: it can be measured, not "
+                "exported; tune with dtrn = false to graft"
+            )
         m, k, d_user = self.shape.width, self.shape.hidden, self.shape.user_width
         zeros = self.task_embedding.new_zeros
         w0, w1 = zeros(self.shape.input_width, k), zeros(k, m)

@@ -2,8 +2,8 @@
 
     Checkpoint, Prepared, task --tune--> TuneResult: the prompt, its figures, proof of the freeze
 
-The backbone runs once per split; epochs run on what it gave. Whatever moved in the backbone, by as
-much as one bit, is a TrainingError.
+The backbone runs once per split and epochs run on what it gave; for a DTRN prompt, which reads
+inputs, it runs on. Whatever moved in the backbone, by as much as one bit, is a TrainingError.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from training.checkpoint import (
 )
 from training.config import TaskConfig, TuneConfig
 from training.dataset import Dataset, Prepared
+from training.dtrn_prompt import BoundPrompt, DtrnPrompt, new_prompt
 from training.errors import ConfigError, DataError, TrainingError
 from training.evaluate import predict
-from training.frozen import frozen_examples
+from training.frozen import frozen_examples, live_examples
 from training.head import fit_head
 from training.model import build_model
 from training.progress import SILENT, Progress
-from training.prompt import PromptHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def tune(
     """Learn a prompt for the task, which the prepared data must hold a label of.
 
     Raises:
-        ConfigError: the backbone has that task already.
+        ConfigError: the backbone has that task already, or takes no such prompt.
         DataError: no such label, one class only, or features encoded for another model.
         TrainingError: the loss is no longer finite, or the backbone moved.
     """
@@ -68,13 +68,15 @@ def tune(
     model, started = checkpoint.model, perf_counter()
     proof = _Proof.before(checkpoint, prepared.valid)
     checked = perf_counter() - started
-    examples = frozen_examples(checkpoint, prepared, task.name)
+    see = live_examples if config.dtrn else frozen_examples
+    examples = see(checkpoint, prepared, task.name)
     cached = perf_counter() - started - checked
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
-        head = PromptHead(config, model.prompt_shape(), model.mixer.keys)
-        history = fit_head(head, examples, task.name, config, progress)
-    metrics = {split: examples[split].measure(head) for split in ("valid", "test")}
+        head = new_prompt(config, model)
+        learner = BoundPrompt(head, model) if isinstance(head, DtrnPrompt) else head
+        history = fit_head(learner, examples, task.name, config, progress)
+    metrics = {split: examples[split].measure(learner) for split in ("valid", "test")}
     resumed = perf_counter()
     compared = proof.hold(checkpoint, prepared.valid)
     checked += perf_counter() - resumed

@@ -111,6 +111,37 @@ def test_a_bundle_is_measured_with_the_figures_of_its_checkpoint(
             assert metrics[name] == pytest.approx(expected[task][name], abs=1e-5), name
 
 
+def test_a_calibrated_export_tells_the_error_before_and_after(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = (home / "movielens.toml").read_text(encoding="utf-8")
+    longer = home / "longer.toml"
+    longer.write_text(recipe.replace("epochs = 2", "epochs = 12"), encoding="utf-8")
+    train.train(SCREEN, str(longer), home / "data", (home / "longer", None), resume=False)
+    backbone, bundle = home / "longer" / "backbone", home / "longer" / "bundle"
+    capsys.readouterr()
+    export.export(SCREEN, backbone, bundle, home / "data", calibrate=True)
+    document = told(capsys)
+    assert set(document["calibration"]) == {"like", "love"}
+    manifest = open_bundle(bundle).manifest
+    served.evaluate(SCREEN, bundle, [], (home / "data", None), "test")
+    measured = told(capsys)["metrics"]
+    for task in manifest.tasks:
+        after = document["calibration"][task.name]["after"]
+        assert task.metrics["calibration_error"] == after
+        assert measured[task.name]["calibration_error"] == pytest.approx(after, abs=1e-5)
+        assert f"calibrated {task.name}" in manifest.provenance
+    places = (home / "data", home / "longer" / "prompt")
+    train.tune(SCREEN, backbone, (None, None), places, compare=False)
+    capsys.readouterr()
+    places = (home / "data", home / "calibrated.safetensors")
+    export.prompt(SCREEN, backbone, bundle, home / "longer" / "prompt", places, calibrate=True)
+    after = told(capsys)["calibration"]["dislike"]["after"]
+    header = read_prompt((home / "calibrated.safetensors").read_bytes()).header
+    assert header.metrics["calibration_error"] == after
+    assert "calibrated dislike" in header.provenance
+
+
 def test_a_bundle_alone_needs_a_configuration(home: Path) -> None:
     bundle = home / "bundle"
     with pytest.raises(Misuse, match="--config"):

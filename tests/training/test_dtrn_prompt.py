@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.training.synthetic import Fitted, prepared_world, synthetic_config
 from tests.training.worlds import random_inputs, refill, schema
+from training.calibration import calibrated_prompt
+from training.checkpoint import read_prompt, write_prompt
 from training.config import ModelConfig, TuneConfig
 from training.dtrn import DtrnBottom
 from training.dtrn_prompt import DtrnPrompt
 from training.errors import ConfigError
+from training.fit import fit
 from training.model import MultiTaskModel, build_model
 from training.prompt import PromptHead
+from training.tune import tune
 
 INPUTS = random_inputs(schema(), 4, 13)
 TUNE = TuneConfig(tau=2.0)
@@ -103,3 +109,45 @@ def test_it_needs_a_dtrn_backbone_of_one_layer_that_is_not_baked() -> None:
 def test_it_does_not_fit_the_prompt_bank() -> None:
     with pytest.raises(ConfigError, match="prompt bank"):
         DtrnPrompt(TUNE, backbone()).head.bank_tensors()
+
+
+SMALL_DTRN = {
+    "bottom": "dtrn",
+    "mixer": "mmoe",
+    "shared_experts": 2,
+    "gate_units": [],
+    "dtrn": {"width": 6, "condition_width": 3, "hyper_width": 5},
+}
+
+
+def test_it_is_tuned_by_the_command_road_and_read_back(tmp_path: Path) -> None:
+    config = synthetic_config(
+        model=SMALL_DTRN,
+        fit={"epochs": 5, "batch_size": 128},
+        tune={"dtrn": True, "epochs": 8, "tau": 1.0, "batch_size": 128},
+    )
+    _, prepared = prepared_world(tmp_path, config, rows=3000)
+    backbone = fit(config, prepared, run_dir=tmp_path / "run").checkpoint
+    task = next(task for task in config.tasks if task.new)
+    result = tune(backbone, prepared, task, config.tune)
+    card = result.prompt.card
+    assert card.metrics["test"].auc is not None
+    assert card.metrics["test"].auc > 0.75
+    assert 0.0 < card.share < 1.0
+    assert result.compared == len(prepared.valid) * 2
+    written = write_prompt(tmp_path / "prompt", result.prompt)
+    again = read_prompt(tmp_path / "prompt", backbone)
+    assert again.card == written.card
+    assert isinstance(again.head, DtrnPrompt)
+    inputs = prepared.test.batch(torch.arange(50), ()).inputs
+    with torch.no_grad():
+        assert torch.equal(
+            again.head(backbone.model, inputs), result.prompt.head(backbone.model, inputs)
+        )
+    with pytest.raises(ConfigError, match="not served"):
+        calibrated_prompt(backbone, again, prepared)
+
+
+def test_it_is_refused_on_another_backbone_before_anything_is_learned(fitted: Fitted) -> None:
+    with pytest.raises(ConfigError, match="'dtrn', not 'shared'"):
+        tune(fitted.result.checkpoint, fitted.prepared, fitted.new_task, TuneConfig(dtrn=True))

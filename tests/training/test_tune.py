@@ -69,7 +69,7 @@ def test_equal_seeds_give_equal_prompts(fitted: Fitted) -> None:
         tune(fitted.result.checkpoint, fitted.prepared, fitted.new_task, config).prompt.head
         for config in (TuneConfig(epochs=2), TuneConfig(epochs=2), TuneConfig(epochs=2, seed=1))
     ]
-    first, same, other = (head.task_embedding for head in heads)
+    first, same, other = (head.bank_tensors()["task_emb"] for head in heads)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
