@@ -10,6 +10,7 @@ What the whole service shall do comes through the channel, whose end means that 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import socket
 import sys
@@ -53,11 +54,14 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
     loop.add_signal_handler(signal.SIGTERM, server.retire)
     loop.add_signal_handler(signal.SIGINT, server.stop)
 
+    orphaned = asyncio.Event()
+
     def told() -> None:
         orders = channel.recv(64)
         for order in orders:
             (server.stop if order == STOP[0] else server.drain)()
         if not orders:
+            orphaned.set()
             loop.remove_reader(channel)
             server.drain()
 
@@ -68,3 +72,5 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
     finally:
         loop.remove_reader(channel)
         await slot.stop()
+        if orphaned.is_set():  # nobody else is left to do it
+            shutil.rmtree(birth.folder, ignore_errors=True)

@@ -172,7 +172,10 @@ def test_a_worker_killed_at_any_moment_of_a_graft_leaves_one_state_everywhere(
         assert answers[0]["tasks"]["share"]["version"] >= acknowledged
 
 
-def test_after_everything_was_killed_the_last_acknowledged_state_is_served(tmp_path: Path) -> None:
+def test_after_everything_was_killed_the_last_acknowledged_state_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with ServiceProcess(BUNDLE, tmp_path, workers=2) as service:
         told = service.put("share", prompt_bytes("share")).json()
         scores = service.score().json()["scores"]
@@ -180,6 +183,7 @@ def test_after_everything_was_killed_the_last_acknowledged_state_is_served(tmp_p
         service.process.kill()  # the workers notice, and end by themselves
         service.ended()
         until(lambda: all(map(gone, pids)))
+        assert list(tmp_path.glob("taskgraft-*")) == []
         service.start()
         for answer in service.answers_of_each():
             assert answer["generation"] == told["generation"]
