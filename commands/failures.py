@@ -73,7 +73,7 @@ def explain(err: BaseException) -> Failure | None:
         if module in _EXTRAS:
             return Failure(
                 f"this command needs {module}, which is not installed: "
-                f"pip install 'taskgraft[{_EXTRAS[module]}]' (or -e '.[{_EXTRAS[module]}]')",
+                f"run pip install -e '.[{_EXTRAS[module]}]' in the project's folder",
                 FAILED,
             )
     if isinstance(err, OSError) and err.strerror:

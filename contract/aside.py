@@ -22,9 +22,16 @@ def written_aside(directory: Path) -> Iterator[Path]:
         _make_readable(folder)
         if directory.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
-            directory.rename(old / directory.name)
-            folder.rename(directory)
-            shutil.rmtree(old)
+            try:
+                directory.rename(old / directory.name)
+                try:
+                    folder.rename(directory)
+                except BaseException:
+                    (old / directory.name).rename(directory)
+                    raise
+            finally:
+                if directory.exists():  # else the old one is all there is
+                    shutil.rmtree(old, ignore_errors=True)
         else:
             folder.rename(directory)
     except BaseException:

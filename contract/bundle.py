@@ -83,6 +83,10 @@ def open_bundle(folder: Path) -> Bundle:
             raise CorruptBundle(f"{name} is missing: copy or export the bundle again")
         if file_entry(path) != expected:
             raise CorruptBundle(f"{name} is not the file that was exported: its digest differs")
+    # A graph may name external data beside it: nothing may lie there that was not checked.
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    if stray := sorted(present - manifest.files.keys() - {MANIFEST_FILE}):
+        raise CorruptBundle(f"{stray[0]} is not in the manifest: a bundle holds nothing else")
     named = {manifest.backbone.file, manifest.prompt_head.file, GOLDEN_FILE}
     named |= {task.graph.file for task in manifest.tasks}
     if missing := sorted(named - manifest.files.keys()):

@@ -64,7 +64,7 @@ class PromptHeader(BaseModel):
     task: TaskName
     backbone: str = Field(pattern=r"^[0-9a-f]{64}$")
     schema_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    trained_parameters: int = Field(ge=0)
+    trained_parameters: int = Field(ge=0, lt=2**63)
     metrics: dict[Text, Finite] = Field(default={}, max_length=64)
     provenance: dict[Text, Scalar] = Field(default={}, max_length=64)
 
@@ -281,5 +281,8 @@ def _read_header(data: bytes) -> tuple[PromptHeader, str]:
         return PromptHeader.model_validate(fields), str(digest)
     except ValidationError as err:
         first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PromptMisfit("malformed", f"the header's {where}: {first['msg']}") from err
+        # Beyond field and key, a union's branches say nothing to anybody.
+        where = ".".join(str(part) for part in first["loc"][:2])
+        raise PromptMisfit(
+            "malformed", f"the header's {where} is not what a prompt may say there"
+        ) from err

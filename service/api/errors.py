@@ -41,7 +41,8 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
 }
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 _RETRY_AFTER_S = 1
-_LONGEST = 1000
+_LONGEST = 1000  # characters of one text
+_MOST = 100  # entries of one list
 _INTERNAL = "an internal error; the log of this service has it under the request_id"
 KNOWN_ERRORS = (*_STATUS, HTTPException)
 _log = structlog.get_logger()
@@ -78,7 +79,8 @@ def problem_of(err: Exception) -> Problem:
         problem = Problem(status, code, str(err), _extra(err), _headers(err))
     # Under overload a line for each refusal would take the time that serving lacks; it is counted.
     log = _log.debug if isinstance(err, errors.Overloaded) else _log.info
-    log("request_refused", status=problem.status, code=problem.code, message=problem.message)
+    message = problem.message[:_LONGEST]
+    log("request_refused", status=problem.status, code=problem.code, message=message)
     return problem
 
 
@@ -120,7 +122,7 @@ def _plain(value: object) -> object:
         case dict():
             return {str(_plain(str(name))): _plain(inner) for name, inner in value.items()}
         case list() | tuple():
-            return [_plain(inner) for inner in value]
+            return [_plain(inner) for inner in value[:_MOST]]
         case bool() | float() | None:
             return value
         case int() if abs(value) < 2**63:
