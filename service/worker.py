@@ -63,7 +63,7 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
         if not orders:
             orphaned.set()
             loop.remove_reader(channel)
-            server.drain()
+            server.retire()  # the address must be free for whoever starts the service again
 
     loop.add_reader(channel, told)
     await slot.start()
