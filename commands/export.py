@@ -76,7 +76,7 @@ def calibration_tables(
         for t, p in found.items()
     ]
     columns = ("task", "scale", "offset", "ECE before", "ECE after")
-    return (table("Calibrated on the validation rows, measured on the test rows", columns, rows),)
+    return (table("Calibration, on the test rows", columns, rows),)
 
 
 def calibration_document(
