@@ -78,5 +78,5 @@ def test_census_is_compared_without_the_survey_weight_and_grafted_with_it() -> N
     plan = read_plan(ROOT / "benchmarks" / "quality.toml")
     compared = {f.name for f in plan.config(plan.cells("census")[0], 0, 0).features}
     grafted = {f.name for f in plan.config(plan.cells("census_graft")[0], 0, 0).features}
-    assert compared - grafted == {"education"}
-    assert grafted - compared == {"instance_weight"}
+    assert "education" in compared - grafted
+    assert "instance_weight" in grafted - compared
