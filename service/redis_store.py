@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from service.breaker import Breaker
-from service.errors import ConfigError, StoreUnavailable
+from service.errors import StoreUnavailable
 from service.features import (
     Event,
     OnCorrupt,
@@ -47,6 +47,7 @@ from service.packing import (
     pack_fields,
     profile_key,
 )
+from service.redis_url import pool_settings, sound_url
 
 _LOAD_CHUNK = 100
 _TTL_JITTER = 0.1  # what was seeded in one minute must not expire in one minute
@@ -197,25 +198,10 @@ class RedisStore:
 
 
 def _client(url: str, timeout_s: float, connections: int) -> Redis:
-    scheme = url.partition("://")[0]
-    if scheme not in {"redis", "rediss"}:
-        raise ConfigError(f"{scheme!r} is no Redis URL; expected redis:// or rediss://")
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            # The client's own ten retries would outlast any budget.
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            client_name="taskgraft",
-        )
-    except (ValueError, TypeError) as err:
-        raise ConfigError(
-            "the Redis URL cannot be read; expected redis://user:password@host:port/db"
-        ) from err
+    with sound_url(url):
+        settings = pool_settings(timeout_s, connections, "taskgraft")
+        # The client's own ten retries would outlast any budget.
+        pool = BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
     pool.connection_kwargs["decode_responses"] = False  # whatever the URL asks for
     return Redis.from_pool(pool)
 

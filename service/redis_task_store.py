@@ -29,7 +29,8 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
-from service.errors import ConfigError, CorruptStore, PromptMissing, StoreUnavailable
+from service.errors import CorruptStore, PromptMissing, StoreUnavailable
+from service.redis_url import pool_settings, sound_url
 from service.task_store import Acknowledgement, Change, DesiredState
 
 _PREFIX = "{taskgraft}:"
@@ -215,24 +216,9 @@ class RedisTaskStore:
 
 
 def _client(url: str) -> Redis:
-    scheme = url.partition("://")[0]
-    if scheme not in {"redis", "rediss"}:
-        raise ConfigError(f"{scheme!r} is no Redis URL; expected redis:// or rediss://")
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            client_name="taskgraft-tasks",
-        )
-    except (ValueError, TypeError) as err:
-        raise ConfigError(
-            "the Redis URL cannot be read; expected redis://user:password@host:port/db"
-        ) from err
+    with sound_url(url):
+        settings = pool_settings(_TIMEOUT_S, _CONNECTIONS, "taskgraft-tasks")
+        pool = BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
     pool.connection_kwargs["decode_responses"] = False  # whatever the URL asks for
     return Redis.from_pool(pool)
 
