@@ -1,6 +1,6 @@
 """How both Redis stores connect: what a URL may be, and how long anything may take.
 
-    URL --sound_url--> a pool is made, or ConfigError      pool_settings --> what every pool is given
+    URL --sound_url--> a pool is made, or ConfigError    pool_settings --> what every pool gets
 
 One store uses redis-py's asyncio client, the other its blocking one; their pools are two classes.
 """
