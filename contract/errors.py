@@ -2,7 +2,6 @@
 
 ContractError
 ├── UnsupportedFormat   a newer or unknown format_version
-├── SchemaMismatch      features, shapes or digests that belong to another model
 ├── CorruptBundle       a bundle whose files are missing, damaged or contradict each other
 └── PromptMisfit        a prompt file that is damaged, or does not fit this backbone
 """
@@ -34,10 +33,6 @@ class ContractError(Exception):
 
 class UnsupportedFormat(ContractError):
     """The format version is unknown here: written by a newer taskgraft."""
-
-
-class SchemaMismatch(ContractError):
-    """Features, shapes or digests belong to another model."""
 
 
 class CorruptBundle(ContractError):

@@ -123,19 +123,13 @@ class Prompt:
                 f"{len(self.golden_scores)} golden rows of {size} bytes, at most "
                 f"{MAX_GOLDEN_ROWS} of {MAX_GOLDEN_BYTES}: they are replayed beside live traffic",
             )
-        rows = {len(a) for a, s in self._item_arrays(manifest)} | {len(self.golden_scores)}
+        at_rows = [spec.name for spec in manifest.backbone.inputs if spec.shape[0] == "N"]
+        rows = {len(self.golden_inputs[name]) for name in at_rows} | {len(self.golden_scores)}
         if len(rows) != 1 or 0 in rows:
             raise PromptMisfit(
                 "malformed", f"golden rows disagree in number: {sorted(rows)}; tune it again"
             )
         self._check_golden_indices(manifest)
-
-    def _item_arrays(self, manifest: Manifest) -> list[tuple[NDArray[Any], str]]:
-        return [
-            (self.golden_inputs[spec.name], spec.name)
-            for spec in manifest.backbone.inputs
-            if spec.shape[0] == "N"
-        ]
 
     def _check_golden_indices(self, manifest: Manifest) -> None:
         """Indices must lie inside what they index: the graph itself does not promise to check."""

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.api.body import check_encoding, check_json, read_body
+from service.api.body import check_encoding, read_body, read_json
 from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
 from service.api.ports import Tasks
@@ -194,9 +194,7 @@ def _told(event: str, report: object, token: Token) -> ChangeView:
 
 
 async def _rollback(request: Request) -> Rollback:
-    headers = request.scope[HEADERS]
-    check_json(headers)
-    body = await read_body(request.receive, headers, _MAX_ROLLBACK_BYTES)
+    body = await read_json(request.receive, request.scope[HEADERS], _MAX_ROLLBACK_BYTES)
     if not body:
         return Rollback()
     try:

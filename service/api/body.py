@@ -46,6 +46,12 @@ def check_encoding(headers: Headers) -> None:
         )
 
 
+async def read_json(receive: Receive, headers: Headers, most: int) -> bytes:
+    """The body of a call that takes JSON; raises as check_json and read_body."""
+    check_json(headers)
+    return await read_body(receive, headers, most)
+
+
 async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
     """The whole body, of at most `most` bytes. How long it may take is the protocol's affair.
 

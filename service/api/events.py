@@ -11,7 +11,7 @@ from __future__ import annotations
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from service.api.body import check_json, read_body
+from service.api.body import read_json
 from service.api.boundary import HEADERS, REQUEST_ID, send_json
 from service.api.ports import Events
 from service.decoder import RequestDecoder
@@ -32,10 +32,8 @@ class EventsRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._gate.check()
-        headers = scope[HEADERS]
-        check_json(headers)
         # A body on its way takes no place: whoever sends slowly keeps nobody out.
-        body = await read_body(receive, headers, self._most)
+        body = await read_json(receive, scope[HEADERS], self._most)
         with self._gate:
             events = self._decoder.events(body)
             await self._features.append(events)

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from service.api.body import check_json, read_body
+from service.api.body import read_json
 from service.api.boundary import HEADERS, REQUEST_ID, send_json
 from service.api.ports import Answer, Scores
 from service.decoder import RequestDecoder
@@ -39,10 +39,8 @@ class ScoreRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._gate.check()
-        headers = scope[HEADERS]
-        check_json(headers)
         # A body on its way takes no place: whoever sends slowly keeps nobody out.
-        body = await read_body(receive, headers, self._most)
+        body = await read_json(receive, scope[HEADERS], self._most)
         with self._gate:
             with self._metrics.stage("parse"):
                 request = self._decoder.score(body)
