@@ -18,7 +18,7 @@ from service.api.boundary import Boundary, Headers, Stamp
 from service.api.events import EventsRoute
 from service.api.guard import Guard
 from service.api.health import Exposition, health_router, live_router
-from service.api.ports import Events, Scores, Tasks
+from service.api.ports import Events, Grafting, Scores, Tasks
 from service.api.score import ScoreRoute
 from service.api.tasks import schema_router, tasks_router
 from service.decoder import RequestDecoder
@@ -41,6 +41,7 @@ class Parts:
     schema: FeatureSchema
     scorer: Scores
     tasks: Tasks
+    grafting: Grafting
     events: Events
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
@@ -123,7 +124,11 @@ def _public(
 
 
 def _admin(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> ASGIApp:
-    routers = (reading_router(parts.tasks), grafting_router(parts.tasks, settings), live_router())
+    routers = (
+        reading_router(parts.tasks),
+        grafting_router(parts.grafting, settings),
+        live_router(),
+    )
     app = application("taskgraft administration", routers, openapi=False, docs=False)
     app.describe = lambda: admin_document(app)
     guarded = Guard(app, settings.admin_tokens)

@@ -32,6 +32,7 @@ from service.registry import TaskRegistry
 from service.scoring import Limits, Model, Scorer
 from service.settings import Settings
 from service.sync import TaskFollower
+from service.task_catalog import TaskCatalog
 from service.task_directory import open_task_directory
 from service.task_store import TaskStore
 
@@ -85,7 +86,8 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         await features.close()
 
     scorer = Scorer(model, registry, features, metrics, limits)
-    return Parts(schema, scorer, registry, features, start, stop, registry.worker)
+    catalog = TaskCatalog(manifest, registry, store)
+    return Parts(schema, scorer, catalog, registry, features, start, stop, registry.worker)
 
 
 def open_feature_store(

@@ -17,9 +17,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from contract.errors import PromptMisfit
 from contract.manifest import Manifest
@@ -29,19 +27,17 @@ from service.errors import (
     TaskConflict,
     TaskRejected,
     TooLarge,
-    UnknownTask,
 )
 from service.fleet import Fleet, view
+from service.graft_report import GraftReport
 from service.metrics import Metrics
 from service.named_locks import NamedLocks
 from service.prover import Checks, PromptProver
 from service.rollout import Rollout, Step, Switch, Wait
 from service.snapshot import Resident, Snapshot
 from service.task_changes import activate, expire, graft, propose, propose_graft, remove
-from service.task_info import TaskInfo, describe
 from service.task_store import (
     Acknowledgement,
-    Change,
     DesiredState,
     StoredPrompt,
     TaskState,
@@ -52,25 +48,6 @@ from service.task_store import (
 
 # What makes a stored prompt unfit to serve here; that a store is away is another matter.
 _UNFIT = (PromptMisfit, TaskRejected, TooLarge, PromptMissing, CorruptStore)
-
-
-@dataclass(frozen=True, slots=True)
-class GraftReport:
-    """What a change did.
-
-    Attributes:
-        version: the one that was made or activated; None after a removal.
-        created: whether the task is new.
-        checks: each check that was passed, with its figure.
-    """
-
-    name: str
-    version: int | None
-    generation: int
-    workers: Sequence[Mapping[str, str | int]]
-    checks: Checks
-    took_ms: float
-    created: bool = False
 
 
 class TaskRegistry:
@@ -88,7 +65,6 @@ class TaskRegistry:
         metrics: Metrics,
         patience_s: float = 5.0,
     ) -> None:
-        self._manifest = manifest
         self._heads = [task.name for task in manifest.tasks]
         self._prover = prover
         self._store = store
@@ -282,48 +258,11 @@ class TaskRegistry:
 
     # --- telling -------------------------------------------------------------------------------
 
-    def tasks(self) -> list[TaskInfo]:
-        """Heads, then grafted tasks, those without an active version included."""
-        wanted = self.snapshot.wanted
-        grafted = [name for name in wanted.tasks if not wanted.only_proposed(name)]
-        return [self.task(name) for name in (*self._heads, *grafted)]
-
-    def task(self, name: str) -> TaskInfo:
-        """One task, or UnknownTask."""
-        if self.snapshot.wanted.only_proposed(name):
-            raise UnknownTask([name])
-        return describe(self._manifest, self.snapshot, name)
-
-    async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:
-        """What happened to a grafted task, oldest first, also after its removal.
-
-        Args:
-            name: of the task.
-            limit: the newest so many.
-            before: of those before this generation.
-
-        Raises:
-            UnknownTask: never grafted, and no head, whose history is empty.
-        """
-        changes = await asyncio.to_thread(self._store.history)
-        found = [change for change in changes if change.task == name]
-        if not found and name not in self._heads:
-            raise UnknownTask([name])
-        return _page(found, limit, before)
-
-    async def audit(self, limit: int, before: int | None) -> list[dict[str, Any]]:
-        """The changes of all tasks, as history."""
-        return _page(await asyncio.to_thread(self._store.history), limit, before)
-
     def acknowledgement(self) -> Acknowledgement:
         """How far this process has come."""
         state: WorkerState = "behind" if self.behind else "serving"
         generation = self.snapshot.generation
         return Acknowledgement(self.worker, generation, state, self.behind, self._refused)
-
-    async def workers(self) -> list[dict[str, str | int]]:
-        """All that are alive, in all replicas."""
-        return [view(worker) for worker in await self.fleet.known()]
 
     async def _report(
         self, name: str, version: int | None, checks: Checks, started: float, wait: Wait
@@ -333,11 +272,6 @@ class TaskRegistry:
         took_ms = round((time.perf_counter() - started) * 1000, 3)
         workers = [view(worker) for worker in known]
         return GraftReport(name, version, generation, workers, checks, took_ms)
-
-
-def _page(changes: Sequence[Change], limit: int, before: int | None) -> list[dict[str, Any]]:
-    earlier = [c for c in changes if before is None or c.generation < before]
-    return [asdict(change) for change in earlier[-limit:]]
 
 
 def _older(name: str, task: TaskState) -> int:

@@ -247,6 +247,7 @@ class FakeParts:
             schema=self.schema,
             scorer=self.scorer,
             tasks=self.tasks,
+            grafting=self.tasks,
             events=self.events,
             start=self._start,
             stop=self._stop,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.api.body import check_encoding, read_body, read_json
 from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
-from service.api.ports import Tasks
+from service.api.ports import Grafting, Tasks
 from service.api.tasks import all_tasks, is_task_name, known_name
 from service.api.views import (
     AuditView,
@@ -126,7 +126,7 @@ def reading_router(tasks: Tasks) -> APIRouter:
     return router
 
 
-def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
+def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
     """Routes of scope graft."""
     router = APIRouter(tags=["grafting"])
 
@@ -149,7 +149,7 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         if not is_task_name(name):
             raise InvalidField("name", "expected [a-z0-9][a-z0-9_-]{0,63}")
         body = await _prompt(request, settings)
-        report = await tasks.graft(
+        report = await grafting.graft(
             name, body, activate=options.activate, actor=token.name, wait=options.wait
         )
         response.status_code = 201 if report.created else 200
@@ -165,7 +165,7 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         name: Name, request: Request, token: MayGraft, options: Annotated[Waiting, Query()]
     ) -> ChangeView:
         to = await _rollback(request)
-        report = await tasks.rollback(
+        report = await grafting.rollback(
             known_name(name), to.version, actor=token.name, wait=options.wait
         )
         return _told("task_rolled_back", report, token)
@@ -174,7 +174,7 @@ def grafting_router(tasks: Tasks, settings: Settings) -> APIRouter:
         "/v1/tasks/{name}", summary="Remove a grafted task", responses=refusals(404, 409, 503)
     )
     async def remove(name: Name, token: MayGraft) -> ChangeView:
-        report = await tasks.remove(known_name(name), actor=token.name)
+        report = await grafting.remove(known_name(name), actor=token.name)
         return _told("task_removed", report, token)
 
     return router

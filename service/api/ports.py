@@ -1,6 +1,6 @@
 """What the routes need from the service proper; the fakes of the tests have the same.
 
-    routes --> Scores (scoring.py), Tasks (registry.py, sync.py), Events (a feature store)
+    routes --> Scores (scoring.py), Tasks (task_catalog.py), Grafting (registry.py), Events
 
 The errors are those of service/errors.py, and PromptMisfit of the contract.
 """
@@ -64,7 +64,7 @@ class Change(Protocol):
 
 
 class Tasks(Protocol):
-    """Reading and changing the live tasks. Objects returned have the fields of api/views.py."""
+    """Reading the live tasks. Objects returned have the fields of api/views.py."""
 
     @property
     def snapshot(self) -> Live: ...
@@ -73,6 +73,11 @@ class Tasks(Protocol):
     async def history(self, name: str, limit: int, before: int | None) -> Sequence[object]: ...
     async def audit(self, limit: int, before: int | None) -> Sequence[object]: ...
     async def workers(self) -> Sequence[object]: ...
+
+
+class Grafting(Protocol):
+    """Changing the live tasks. Objects returned have the fields of api/views.py."""
+
     async def graft(
         self, name: str, body: bytes, *, activate: bool, actor: str, wait: Wait = "all"
     ) -> Change: ...

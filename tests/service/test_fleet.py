@@ -14,8 +14,8 @@ import structlog
 
 from contract.errors import PromptMisfit
 from service.errors import NotConverged, StoreUnavailable, TaskConflict
+from service.graft_report import GraftReport
 from service.prover import Checks
-from service.registry import GraftReport
 from service.rollout import Wait
 from service.snapshot import Resident
 from service.sync import TaskFollower
@@ -219,7 +219,7 @@ async def test_a_store_that_does_not_answer_is_not_taken_for_being_alone(
     with pytest.raises(StoreUnavailable):
         await graft(one)
     assert one.store.generation() == 0
-    assert [worker["id"] for worker in await one.registry.workers()] == [one.registry.worker]
+    assert [worker["id"] for worker in await one.catalog.workers()] == [one.registry.worker]
     monkeypatch.undo()
     told = other.store.acknowledgements()
     monkeypatch.setattr(

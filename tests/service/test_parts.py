@@ -75,7 +75,7 @@ async def test_the_real_parts_start_score_and_stop(tmp_path: Path) -> None:
     parts = await started(tmp_path)
     try:
         assert set((await parts.scorer.score(request())).scores) == {"click", "like"}
-        await parts.tasks.graft("share", prompt_bytes("share"), activate=True, actor="test")
+        await parts.grafting.graft("share", prompt_bytes("share"), activate=True, actor="test")
     finally:
         await parts.stop()
     again = await started(tmp_path)

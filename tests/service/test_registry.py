@@ -100,7 +100,7 @@ async def test_a_version_can_wait_to_be_activated(tmp_path: Path) -> None:
     async with tiny(tmp_path) as world:
         await world.registry.graft("share", prompt_bytes("share"), activate=False, actor="test")
         assert "share" not in world.registry.snapshot
-        assert world.registry.task("share").version is None
+        assert world.catalog.task("share").version is None
         await world.registry.rollback("share", 1, actor="test")
         assert "share" in await world.scores()
 

@@ -20,6 +20,7 @@ from service.metrics import Metrics
 from service.prover import PromptProver
 from service.registry import TaskRegistry
 from service.scoring import Limits, Model, Scorer
+from service.task_catalog import TaskCatalog
 from service.task_directory import open_task_directory
 from service.task_store import TaskStore
 
@@ -58,6 +59,7 @@ class Tiny:
     model: Model
     store: TaskStore
     registry: TaskRegistry
+    catalog: TaskCatalog
     scorer: Scorer
     metrics: Metrics
 
@@ -81,6 +83,7 @@ async def tiny(
     scorer = Scorer(model, registry, known, metrics, limits)
     try:
         await registry.converge()
-        yield Tiny(bundle, model, store, registry, scorer, metrics)
+        catalog = TaskCatalog(bundle.manifest, registry, store)
+        yield Tiny(bundle, model, store, registry, catalog, scorer, metrics)
     finally:
         pool.close()

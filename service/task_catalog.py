@@ -1,0 +1,82 @@
+"""What is told of the tasks: which there are, and what was done to them.
+
+Manifest, TaskRegistry's snapshot --task, tasks--> TaskInfo | UnknownTask
+task store --history, audit--> pages of changes, oldest first
+           --workers--> how far each has come
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from contract.manifest import Manifest
+from service.errors import UnknownTask
+from service.fleet import view
+from service.registry import TaskRegistry
+from service.snapshot import Snapshot
+from service.task_info import TaskInfo, describe
+from service.task_store import Change, TaskStore
+
+
+class TaskCatalog:
+    """Reads what the registry changes.
+
+    Raises:
+        StoreUnavailable, CorruptStore: changes cannot be read now.
+    """
+
+    def __init__(self, manifest: Manifest, registry: TaskRegistry, store: TaskStore) -> None:
+        self._manifest = manifest
+        self._heads = [task.name for task in manifest.tasks]
+        self._registry = registry
+        self._store = store
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is live now."""
+        return self._registry.snapshot
+
+    def tasks(self) -> list[TaskInfo]:
+        """Heads, then grafted tasks, those without an active version included."""
+        wanted = self.snapshot.wanted
+        grafted = [name for name in wanted.tasks if not wanted.only_proposed(name)]
+        return [self.task(name) for name in (*self._heads, *grafted)]
+
+    def task(self, name: str) -> TaskInfo:
+        """One task, or UnknownTask."""
+        if self.snapshot.wanted.only_proposed(name):
+            raise UnknownTask([name])
+        return describe(self._manifest, self.snapshot, name)
+
+    async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:
+        """What happened to a grafted task, oldest first, also after its removal.
+
+        Args:
+            name: of the task.
+            limit: the newest so many.
+            before: of those before this generation.
+
+        Raises:
+            UnknownTask: never grafted, and no head, whose history is empty.
+        """
+        changes = await asyncio.to_thread(self._store.history)
+        found = [change for change in changes if change.task == name]
+        if not found and name not in self._heads:
+            raise UnknownTask([name])
+        return _page(found, limit, before)
+
+    async def audit(self, limit: int, before: int | None) -> list[dict[str, Any]]:
+        """The changes of all tasks, as history."""
+        return _page(await asyncio.to_thread(self._store.history), limit, before)
+
+    async def workers(self) -> list[dict[str, str | int]]:
+        """All that are alive, in all replicas."""
+        return [view(worker) for worker in await self._registry.fleet.known()]
+
+
+def _page(changes: Sequence[Change], limit: int, before: int | None) -> list[dict[str, Any]]:
+    earlier = [c for c in changes if before is None or c.generation < before]
+    return [asdict(change) for change in earlier[-limit:]]
