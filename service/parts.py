@@ -8,28 +8,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import structlog
 
-from contract.bundle import Bundle, open_bundle
-from contract.errors import CorruptBundle, PromptMisfit
+from contract.bundle import open_bundle
+from contract.errors import PromptMisfit
 from contract.schema import FeatureSchema
 from service.app import Parts
-from service.bank import PromptBank
 from service.cores import cores_at_hand, engine_threads
 from service.embedded_store import open_embedded_store
-from service.encoder import Encoder
-from service.engine import Cancellation, Engine, EnginePool
-from service.errors import ConfigError, InvalidField
-from service.features import FeatureStore, OnCorrupt, UserFeatures
-from service.messages import ScoreRequest
+from service.engine import EnginePool
+from service.errors import ConfigError
+from service.features import FeatureStore, OnCorrupt
 from service.metrics import Metrics
+from service.model import Model, Running, replay_golden
 from service.packing import Layout
 from service.prover import PromptProver
 from service.redis_store import RedisOptions, RedisStore
 from service.redis_task_store import RedisTaskStore
 from service.registry import TaskRegistry
-from service.scoring import Limits, Model, Scorer
+from service.scoring import Limits, Scorer
 from service.settings import Settings
 from service.sync import TaskFollower
 from service.task_catalog import TaskCatalog
@@ -48,18 +45,15 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         ServiceError: a store cannot be opened, or a setting cannot work.
     """
     bundle = open_bundle(settings.bundle)
-    manifest, schema = bundle.manifest, bundle.lookups.schema
-    engine = Engine.open(bundle, settings.providers, settings.threads)
-    metrics.use_provider(engine.provider)
+    schema = bundle.lookups.schema
+    running = Running(settings.providers, settings.threads, settings.max_prompts)
+    model = Model.open(bundle, running)
+    metrics.use_provider(model.engine.provider)
     threads = settings.engine_threads or engine_threads(settings.workers, cores_at_hand())
     pool = EnginePool(threads)
-    bank = PromptBank(manifest.prompt_tensors, limit=settings.max_prompts)
-    model_id = f"{manifest.name}@{manifest.fingerprint[:12]}"
-    model = Model(model_id, Encoder(bundle.lookups), engine, pool, bank)
     store = open_task_store(settings)
     features = open_feature_store(settings, schema, metrics.store_fault)
-    prover = PromptProver(manifest, bank, engine, pool)
-    registry = TaskRegistry(manifest, prover, store, metrics, settings.converge_s)
+    registry = TaskRegistry(model, PromptProver(pool), store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     limits = Limits(
         max_tasks_by_default=settings.max_tasks_by_default,
@@ -85,8 +79,8 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         pool.close()
         await features.close()
 
-    scorer = Scorer(model, registry, features, metrics, limits)
-    catalog = TaskCatalog(manifest, registry, store)
+    scorer = Scorer(registry, pool, features, metrics, limits)
+    catalog = TaskCatalog(registry, store)
     return Parts(schema, scorer, catalog, registry, features, start, stop, registry.worker)
 
 
@@ -109,30 +103,3 @@ def open_task_store(settings: Settings) -> TaskStore:
     if settings.task_store.startswith(("redis:", "rediss:")):
         return RedisTaskStore(settings.task_store)
     return open_task_directory(Path(settings.task_store))
-
-
-def replay_golden(bundle: Bundle, model: Model) -> None:
-    """Score the bundle's golden requests through encoder and graphs; also the warm-up.
-
-    Raises:
-        CorruptBundle: a score is not the one PyTorch gave, or a request cannot be encoded.
-    """
-    nothing = UserFeatures(profile={}, histories={}, items={})
-    tolerance = bundle.manifest.tolerance
-    heads = [task.name for task in bundle.manifest.tasks]
-    for number, golden in enumerate(bundle.golden):
-        try:
-            arrays = model.encoder.encode(ScoreRequest(**golden.request), nothing)
-        except (TypeError, InvalidField) as err:
-            raise CorruptBundle(f"golden request {number} cannot be encoded: {err}") from err
-        scores = model.engine.run(arrays, heads, None, Cancellation()).heads
-        for task in heads:
-            want = np.asarray(golden.scores.get(task), dtype=np.float32)
-            if want.shape != scores[task].shape:
-                raise CorruptBundle(f"golden request {number} has no scores of task {task}")
-            difference = float(np.abs(scores[task] - want).max())
-            if not difference <= tolerance:
-                raise CorruptBundle(
-                    f"golden request {number}: task {task} scores {difference:.3g} away from "
-                    f"PyTorch here, at most {tolerance:.0e} is accepted"
-                )

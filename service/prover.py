@@ -14,11 +14,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from contract.errors import PromptMisfit
-from contract.manifest import Manifest
 from contract.prompt import Prompt, read_prompt
-from service.bank import PromptBank
-from service.engine import Cancellation, Engine, EnginePool
+from service.engine import Cancellation, EnginePool
 from service.errors import TaskRejected
+from service.model import Model
 from service.snapshot import Resident
 
 # A handful of golden rows takes about a millisecond; what needs this long may never serve.
@@ -27,16 +26,16 @@ Checks = Mapping[str, str | int | float]
 
 
 class PromptProver:
-    """Checks prompts against one bundle and puts the good ones into its bank."""
+    """Checks prompts against a model and puts the good ones into its bank.
 
-    def __init__(
-        self, manifest: Manifest, bank: PromptBank, engine: Engine, pool: EnginePool
-    ) -> None:
-        self._manifest = manifest
-        self._bank = bank
-        self._engine, self._pool = engine, pool
+    Args:
+        pool: where golden rows are run.
+    """
 
-    async def prove(self, name: str, body: bytes) -> tuple[Resident, Checks]:
+    def __init__(self, pool: EnginePool) -> None:
+        self._pool = pool
+
+    async def prove(self, model: Model, name: str, body: bytes) -> tuple[Resident, Checks]:
         """Check a prompt file and hold it ready, with what each check found.
 
         Raises:
@@ -53,9 +52,9 @@ class PromptProver:
                 found=header.task,
                 expected=name,
             )
-        prompt.check_fits(self._manifest)
-        difference = await self._replay(prompt)
-        slot = await asyncio.to_thread(self._bank.fill, prompt.tensors)
+        prompt.check_fits(model.manifest)
+        difference = await self._replay(model, prompt)
+        slot = await asyncio.to_thread(model.bank.fill, prompt.tensors)
         checks: Checks = {
             "format": "passed",
             "digest": "passed",
@@ -67,7 +66,7 @@ class PromptProver:
         }
         return Resident(header, 0, prompt.sha256, prompt.size_bytes, slot), checks
 
-    async def _replay(self, prompt: Prompt) -> float:
+    async def _replay(self, model: Model, prompt: Prompt) -> float:
         """Score the golden rows as live traffic will be; the largest difference to PyTorch."""
         cancellation = Cancellation()
         bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
@@ -76,7 +75,7 @@ class PromptProver:
             async with asyncio.timeout(_REPLAY_LIMIT_S):
                 scored = await loop.run_in_executor(
                     self._pool.executor,
-                    self._engine.run,
+                    model.engine.run,
                     prompt.golden_inputs,
                     (),
                     bank,
@@ -89,12 +88,12 @@ class PromptProver:
             ) from err
         found = scored.prompts[:, 0]
         difference = float(np.abs(found - prompt.golden_scores).max())
-        if not difference <= self._manifest.tolerance:  # NaN must not pass
+        if not difference <= model.manifest.tolerance:  # NaN must not pass
             raise PromptMisfit(
                 "golden_mismatch",
                 f"the golden rows score {difference:.3g} away from what PyTorch gave, "
-                f"at most {self._manifest.tolerance:.0e} is accepted",
+                f"at most {model.manifest.tolerance:.0e} is accepted",
                 largest_difference=difference,
-                tolerance=self._manifest.tolerance,
+                tolerance=model.manifest.tolerance,
             )
         return difference

@@ -20,7 +20,6 @@ import time
 from dataclasses import replace
 
 from contract.errors import PromptMisfit
-from contract.manifest import Manifest
 from service.errors import (
     CorruptStore,
     PromptMissing,
@@ -31,6 +30,7 @@ from service.errors import (
 from service.fleet import Fleet, view
 from service.graft_report import GraftReport
 from service.metrics import Metrics
+from service.model import Model
 from service.named_locks import NamedLocks
 from service.prover import Checks, PromptProver
 from service.rollout import Rollout, Step, Switch, Wait
@@ -59,13 +59,12 @@ class TaskRegistry:
 
     def __init__(
         self,
-        manifest: Manifest,
+        model: Model,
         prover: PromptProver,
         store: TaskStore,
         metrics: Metrics,
         patience_s: float = 5.0,
     ) -> None:
-        self._heads = [task.name for task in manifest.tasks]
         self._prover = prover
         self._store = store
         self._metrics = metrics
@@ -74,7 +73,7 @@ class TaskRegistry:
         self._aside: dict[str, Resident] = {}  # by digest: proved, not yet published
         self._ready: dict[str, Resident] = {}  # by digest: candidates, to be switched to at once
         self._refused: dict[str, str] = {}  # candidates that cannot be served here, and why
-        self.snapshot = Snapshot.of(self._heads, {}, DesiredState())
+        self.snapshot = Snapshot.of(model, {}, DesiredState())
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.behind = ""  # why this process does not follow the desired state; empty if it does
         self.fleet = Fleet(store, self.acknowledgement, patience_s)
@@ -94,13 +93,13 @@ class TaskRegistry:
             if state is None:
                 state = await asyncio.to_thread(self._store.read)
             if state.generation > self.snapshot.generation:
-                residents = {}
+                model, residents = self.snapshot.model, {}
                 for name, task in state.tasks.items():
                     version = None if task.active is None else task.find(task.active)
                     if version is not None:
                         residents[name] = await self._resident(name, version)
                 self._ready, self._refused = await self._candidates(state)
-                self.snapshot = Snapshot.of(self._heads, residents, state)
+                self.snapshot = Snapshot.of(model, residents, state)
                 self._metrics.serve_tasks(self.snapshot.names, state.generation)
             return self.snapshot
 
@@ -125,7 +124,7 @@ class TaskRegistry:
         found = self._aside.get(version.sha256) or self._ready.get(version.sha256)
         if found is None:
             content = await asyncio.to_thread(self._store.prompt, version.sha256)
-            found, _ = await self._prover.prove(name, content)
+            found, _ = await self._prover.prove(self.snapshot.model, name, content)
         return replace(found, version=version.version)
 
     # --- changing it ---------------------------------------------------------------------------
@@ -154,7 +153,7 @@ class TaskRegistry:
         self._refuse_head(name)
         try:
             async with self._names.hold(name):
-                resident, checks = await self._prover.prove(name, body)
+                resident, checks = await self._prover.prove(self.snapshot.model, name, body)
                 live = self.snapshot.prompts.get(name)
                 if activate and live is not None and live.sha256 == resident.sha256:
                     return await self._report(name, live.version, checks, started, wait)
@@ -253,7 +252,7 @@ class TaskRegistry:
             )
 
     def _refuse_head(self, name: str) -> None:
-        if name in self._heads:
+        if name in self.snapshot.model.heads:
             raise TaskConflict(f"{name} is a pre-trained task of this bundle; it cannot be changed")
 
     # --- telling -------------------------------------------------------------------------------

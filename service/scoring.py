@@ -16,17 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bank import PromptBank
-from service.encoder import Encoder
-from service.engine import Cancellation, Engine, EnginePool, Scored
+from service.engine import Cancellation, EnginePool, Scored
 from service.errors import DeadlineExceeded, InvalidField, StoreUnavailable, TooLarge, UnknownTask
 from service.features import FeatureStore, UserFeatures
 from service.messages import Rank, ScoreRequest
 from service.metrics import Metrics
+from service.model import NO_FEATURES
 from service.registry import TaskRegistry
 from service.snapshot import Snapshot
-
-_NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +54,19 @@ class ScoreResult:
     degraded: str
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One bundle, ready to run."""
-
-    id: str
-    encoder: Encoder
-    engine: Engine
-    pool: EnginePool
-    bank: PromptBank
-
-
 class Scorer:
-    """Scores requests on one bundle."""
+    """Scores requests, each on the model of the snapshot that it took."""
 
     def __init__(
         self,
-        model: Model,
         registry: TaskRegistry,
+        pool: EnginePool,
         features: FeatureStore,
         metrics: Metrics,
         limits: Limits,
     ) -> None:
-        self._model = model
         self._registry = registry
+        self._pool = pool
         self._features = features
         self._metrics = metrics
         self._limits = limits
@@ -109,13 +95,15 @@ class Scorer:
         with self._metrics.stage("features"):
             features, degraded = await self._fetch(request)
         with self._metrics.stage("encode"):
-            arrays = self._model.encoder.encode(request, features)
+            arrays = snapshot.model.encoder.encode(request, features)
         with self._metrics.stage("run"):
             scores = await self._run(arrays, names, snapshot)
         ranking = None if request.rank is None else _rank(request, request.rank, scores)
         self._metrics.scored(names, len(request.item_ids), degraded)
         versions = {name: snapshot.version(name) for name in names}
-        return ScoreResult(self._model.id, snapshot.generation, scores, versions, ranking, degraded)
+        return ScoreResult(
+            snapshot.model.id, snapshot.generation, scores, versions, ranking, degraded
+        )
 
     def _tasks(self, request: ScoreRequest, snapshot: Snapshot) -> Sequence[str]:
         live = snapshot.names
@@ -143,20 +131,21 @@ class Scorer:
         try:
             return await self._features.read(str(request.user_id), items), "none"
         except StoreUnavailable:
-            return _NO_FEATURES, "client_history" if request.history else "no_history"
+            return NO_FEATURES, "client_history" if request.history else "no_history"
 
     async def _run(
         self, arrays: dict[str, NDArray[Any]], names: Sequence[str], snapshot: Snapshot
     ) -> dict[str, NDArray[np.float32]]:
         """Run the engine off the event loop; a caller that goes away stops its run."""
         heads, prompts = snapshot.divide(names)
+        model = snapshot.model
         slots = [snapshot.resident(name).slot for name in prompts]
-        bank = self._model.bank.select(slots) if slots else None
+        bank = model.bank.select(slots) if slots else None
         cancellation = Cancellation()
         loop = asyncio.get_running_loop()
         try:
             scored: Scored = await loop.run_in_executor(
-                self._model.pool.executor, self._model.engine.run, arrays, heads, bank, cancellation
+                self._pool.executor, model.engine.run, arrays, heads, bank, cancellation
             )
         except asyncio.CancelledError:
             cancellation.cancel()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from contract.prompt import PromptHeader
 from service.bank import Slot
 from service.errors import UnknownTask
+from service.model import Model
 from service.task_store import DesiredState
 
 
@@ -27,13 +28,15 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Pre-trained heads and live prompts under one generation.
+    """A model's heads and the live prompts under one generation.
 
     Attributes:
+        model: the backbone that scores; all prompts were tuned on it and stand in its bank.
         names: all live tasks, heads first, then prompts in the order they were added.
         wanted: the desired state this snapshot fulfils.
     """
 
+    model: Model
     heads: frozenset[str]
     prompts: Mapping[str, Resident]
     wanted: DesiredState
@@ -41,11 +44,9 @@ class Snapshot:
     _known: frozenset[str] = field(repr=False)
 
     @classmethod
-    def of(
-        cls, heads: Sequence[str], prompts: Mapping[str, Resident], wanted: DesiredState
-    ) -> Snapshot:
-        names = (*heads, *prompts)
-        return cls(frozenset(heads), prompts, wanted, names, frozenset(names))
+    def of(cls, model: Model, prompts: Mapping[str, Resident], wanted: DesiredState) -> Snapshot:
+        names = (*model.heads, *prompts)
+        return cls(model, frozenset(model.heads), prompts, wanted, names, frozenset(names))
 
     @property
     def generation(self) -> int:

@@ -1,6 +1,6 @@
 """What is told of the tasks: which there are, and what was done to them.
 
-Manifest, TaskRegistry's snapshot --task, tasks--> TaskInfo | UnknownTask
+TaskRegistry's snapshot --task, tasks--> TaskInfo | UnknownTask
 task store --history, audit--> pages of changes, oldest first
            --workers--> how far each has come
 """
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from contract.manifest import Manifest
 from service.errors import UnknownTask
 from service.fleet import view
 from service.registry import TaskRegistry
@@ -28,9 +27,7 @@ class TaskCatalog:
         StoreUnavailable, CorruptStore: changes cannot be read now.
     """
 
-    def __init__(self, manifest: Manifest, registry: TaskRegistry, store: TaskStore) -> None:
-        self._manifest = manifest
-        self._heads = [task.name for task in manifest.tasks]
+    def __init__(self, registry: TaskRegistry, store: TaskStore) -> None:
         self._registry = registry
         self._store = store
 
@@ -43,13 +40,13 @@ class TaskCatalog:
         """Heads, then grafted tasks, those without an active version included."""
         wanted = self.snapshot.wanted
         grafted = [name for name in wanted.tasks if not wanted.only_proposed(name)]
-        return [self.task(name) for name in (*self._heads, *grafted)]
+        return [self.task(name) for name in (*self.snapshot.model.heads, *grafted)]
 
     def task(self, name: str) -> TaskInfo:
         """One task, or UnknownTask."""
         if self.snapshot.wanted.only_proposed(name):
             raise UnknownTask([name])
-        return describe(self._manifest, self.snapshot, name)
+        return describe(self.snapshot, name)
 
     async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:
         """What happened to a grafted task, oldest first, also after its removal.
@@ -64,7 +61,7 @@ class TaskCatalog:
         """
         changes = await asyncio.to_thread(self._store.history)
         found = [change for change in changes if change.task == name]
-        if not found and name not in self._heads:
+        if not found and name not in self.snapshot.heads:
             raise UnknownTask([name])
         return _page(found, limit, before)
 

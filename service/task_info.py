@@ -1,6 +1,6 @@
 """A task as GET /v1/tasks shows it.
 
-Manifest, Snapshot --describe--> TaskInfo | UnknownTask
+Snapshot --describe--> TaskInfo | UnknownTask
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from contract.manifest import Manifest
 from service.snapshot import Snapshot
 
 
@@ -31,8 +30,9 @@ class TaskInfo:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def describe(manifest: Manifest, snapshot: Snapshot, name: str) -> TaskInfo:
+def describe(snapshot: Snapshot, name: str) -> TaskInfo:
     """One task, or UnknownTask."""
+    manifest = snapshot.model.manifest
     for head in manifest.tasks:
         if head.name == name:
             return TaskInfo(name, "head", 0, (), head.metrics, head.parameters, manifest.provenance)

@@ -15,6 +15,7 @@ import structlog
 from contract.errors import PromptMisfit
 from service.errors import NotConverged, StoreUnavailable, TaskConflict
 from service.graft_report import GraftReport
+from service.model import Model
 from service.prover import Checks
 from service.rollout import Wait
 from service.snapshot import Resident
@@ -192,9 +193,9 @@ async def test_a_caller_who_leaves_half_way_leaves_no_candidate(
     proving = asyncio.Event()
     prove = other.registry._prover.prove
 
-    async def told(name: str, body: bytes) -> tuple[Resident, Checks]:
+    async def told(model: Model, name: str, body: bytes) -> tuple[Resident, Checks]:
         proving.set()
-        return await prove(name, body)
+        return await prove(model, name, body)
 
     prover: Any = other.registry._prover
     monkeypatch.setattr(prover, "prove", told)

@@ -11,24 +11,20 @@ import pytest
 from contract.bundle import Bundle, GoldenRequest, open_bundle
 from contract.errors import CorruptBundle
 from service.app import Parts
-from service.bank import PromptBank
-from service.encoder import Encoder
-from service.engine import Engine, EnginePool
 from service.errors import ConfigError, CorruptStore, StoreUnavailable
 from service.metrics import Metrics
-from service.parts import open_parts, replay_golden
-from service.scoring import Model
+from service.model import Model, Running, replay_golden
+from service.parts import open_parts
 from service.settings import Settings
 from service.sync import TaskFollower
 from service.task_changes import graft
 from service.task_directory import open_task_directory
 from service.task_store import StoredPrompt
-from tests.service.tiny import BUNDLE, prompt_bytes, request, tiny
+from tests.service.tiny import BUNDLE, on_another_backbone, prompt_bytes, request, tiny
 
 
 def model_of(bundle: Bundle) -> Model:
-    bank = PromptBank(bundle.manifest.prompt_tensors, limit=2)
-    return Model("m", Encoder(bundle.lookups), Engine.open(bundle), EnginePool(1), bank)
+    return Model.open(bundle, Running())
 
 
 def with_golden(change: Callable[[GoldenRequest], GoldenRequest]) -> Bundle:
@@ -134,8 +130,8 @@ async def test_a_follower_brings_what_another_process_grafted(tmp_path: Path) ->
 
 async def test_a_follower_that_cannot_follow_says_so_and_catches_up_later(tmp_path: Path) -> None:
     async with tiny(tmp_path) as one, tiny(tmp_path) as other:
-        log, manifest = Log(), other.bundle.manifest
-        other.registry._prover._manifest = manifest.model_copy(update={"fingerprint": "0" * 64})
+        log, own = Log(), other.registry.snapshot
+        other.registry.snapshot = on_another_backbone(own)
         follower = TaskFollower(other.registry, other.store, log)
         await follower.start()
         try:
@@ -145,7 +141,7 @@ async def test_a_follower_that_cannot_follow_says_so_and_catches_up_later(tmp_pa
             await until(lambda: other.registry.acknowledgement().state == "behind")
             assert "skip" not in other.registry.snapshot
             assert "backbone" in other.registry.acknowledgement().reason
-            other.registry._prover._manifest = manifest
+            other.registry.snapshot = own
             await until(lambda: "skip" in other.registry.snapshot)
             await until(lambda: other.registry.acknowledgement().state == "serving")
         finally:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle, open_bundle
-from service.bank import PromptBank
-from service.encoder import Encoder
-from service.engine import Engine, EnginePool
+from service.engine import EnginePool
 from service.features import Event, FeatureStore, UserFeatures
 from service.messages import ScoreRequest
 from service.metrics import Metrics
+from service.model import Model, Running
 from service.prover import PromptProver
 from service.registry import TaskRegistry
-from service.scoring import Limits, Model, Scorer
+from service.scoring import Limits, Scorer
+from service.snapshot import Snapshot
 from service.task_catalog import TaskCatalog
 from service.task_directory import open_task_directory
 from service.task_store import TaskStore
@@ -34,6 +34,12 @@ LIMITS = Limits(
 
 def prompt_bytes(task: str) -> bytes:
     return (FOLDER / f"{task}.safetensors").read_bytes()
+
+
+def on_another_backbone(snapshot: Snapshot) -> Snapshot:
+    """The same world, as if its bundle held another backbone."""
+    manifest = snapshot.model.manifest.model_copy(update={"fingerprint": "0" * 64})
+    return replace(snapshot, model=replace(snapshot.model, manifest=manifest))
 
 
 def request(**changes: object) -> ScoreRequest:
@@ -73,17 +79,14 @@ async def tiny(
 ) -> AsyncIterator[Tiny]:
     """The tiny model over a task store folder, its desired tasks restored."""
     bundle = open_bundle(BUNDLE)
-    engine, pool = Engine.open(bundle), EnginePool(1)
-    bank = PromptBank(bundle.manifest.prompt_tensors, limit=512, capacity=2)
-    model = Model("tiny", Encoder(bundle.lookups), engine, pool, bank)
+    pool, model = EnginePool(1), Model.open(bundle, Running(max_prompts=512))
     store, metrics = open_task_directory(tasks), Metrics()
-    prover = PromptProver(bundle.manifest, bank, engine, pool)
-    registry = TaskRegistry(bundle.manifest, prover, store, metrics)
+    registry = TaskRegistry(model, PromptProver(pool), store, metrics)
     known: FeatureStore = features or NoFeatures()  # type: ignore[assignment]  # reads only
-    scorer = Scorer(model, registry, known, metrics, limits)
+    scorer = Scorer(registry, pool, known, metrics, limits)
     try:
         await registry.converge()
-        catalog = TaskCatalog(bundle.manifest, registry, store)
+        catalog = TaskCatalog(registry, store)
         yield Tiny(bundle, model, store, registry, catalog, scorer, metrics)
     finally:
         pool.close()

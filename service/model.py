@@ -1,0 +1,99 @@
+"""One backbone, ready to run: all that a bundle becomes in a process.
+
+Bundle --Model.open--> Model --replay_golden--> proved: it scores here as it did in PyTorch
+            └--------------------┴--> CorruptBundle, ConfigError
+
+A snapshot names the model it runs on, so whoever took a snapshot never meets another backbone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contract.bundle import Bundle
+from contract.errors import CorruptBundle
+from contract.manifest import Manifest
+from service.bank import PromptBank
+from service.encoder import Encoder
+from service.engine import Cancellation, Engine
+from service.errors import InvalidField
+from service.features import UserFeatures
+from service.messages import ScoreRequest
+
+NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How graphs are run here.
+
+    Attributes:
+        providers: by preference.
+        threads: of one run.
+        max_prompts: the most grafted tasks, live.
+    """
+
+    providers: tuple[str, ...] = ("cpu",)
+    threads: int = 1
+    max_prompts: int = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """One backbone with a bank for the prompts that were tuned on it.
+
+    Attributes:
+        id: what answers call it.
+        heads: its pre-trained tasks.
+    """
+
+    id: str
+    manifest: Manifest
+    heads: tuple[str, ...]
+    encoder: Encoder
+    engine: Engine
+    bank: PromptBank
+
+    @classmethod
+    def open(cls, bundle: Bundle, running: Running) -> Model:
+        """Create the sessions of a bundle.
+
+        Raises:
+            CorruptBundle, ConfigError: as Engine.open.
+        """
+        manifest = bundle.manifest
+        return cls(
+            id=f"{manifest.name}@{manifest.fingerprint[:12]}",
+            manifest=manifest,
+            heads=tuple(task.name for task in manifest.tasks),
+            encoder=Encoder(bundle.lookups),
+            engine=Engine.open(bundle, running.providers, running.threads),
+            bank=PromptBank(manifest.prompt_tensors, limit=running.max_prompts),
+        )
+
+
+def replay_golden(bundle: Bundle, model: Model) -> None:
+    """Score the bundle's golden requests through encoder and graphs; also the warm-up.
+
+    Raises:
+        CorruptBundle: a score is not the one PyTorch gave, or a request cannot be encoded.
+    """
+    tolerance = bundle.manifest.tolerance
+    for number, golden in enumerate(bundle.golden):
+        try:
+            arrays = model.encoder.encode(ScoreRequest(**golden.request), NO_FEATURES)
+        except (TypeError, InvalidField) as err:
+            raise CorruptBundle(f"golden request {number} cannot be encoded: {err}") from err
+        scores = model.engine.run(arrays, model.heads, None, Cancellation()).heads
+        for task in model.heads:
+            want = np.asarray(golden.scores.get(task), dtype=np.float32)
+            if want.shape != scores[task].shape:
+                raise CorruptBundle(f"golden request {number} has no scores of task {task}")
+            difference = float(np.abs(scores[task] - want).max())
+            if not difference <= tolerance:
+                raise CorruptBundle(
+                    f"golden request {number}: task {task} scores {difference:.3g} away from "
+                    f"PyTorch here, at most {tolerance:.0e} is accepted"
+                )
