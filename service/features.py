@@ -83,6 +83,9 @@ class UserFeatures:
     items: Mapping[str, Fields]
 
 
+NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
+
+
 class FeatureStore(Protocol):
     """Histories, profiles and item overrides, shared by all workers."""
 

@@ -19,10 +19,8 @@ from service.bank import PromptBank
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
 from service.errors import InvalidField
-from service.features import UserFeatures
+from service.features import NO_FEATURES
 from service.messages import ScoreRequest
-
-NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
 
 
 @dataclass(frozen=True, slots=True)

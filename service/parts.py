@@ -18,9 +18,11 @@ from service.cores import cores_at_hand, engine_threads
 from service.embedded_store import open_embedded_store
 from service.engine import EnginePool
 from service.errors import ConfigError
+from service.feature_ladder import FeatureLadder
 from service.features import FeatureStore, OnCorrupt
 from service.metrics import Metrics
 from service.model import Model, Running, replay_golden
+from service.near_cache import NearCache, NearCacheOptions
 from service.packing import Layout
 from service.prover import PromptProver
 from service.redis_store import RedisOptions, RedisStore
@@ -52,7 +54,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     threads = settings.engine_threads or engine_threads(settings.workers, cores_at_hand())
     pool = EnginePool(threads)
     store = open_task_store(settings)
-    features = open_feature_store(settings, schema, metrics.store_fault)
+    features = open_ladder(settings, schema, metrics.store_fault)
     registry = TaskRegistry(model, PromptProver(pool), store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     limits = Limits(
@@ -82,6 +84,20 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     scorer = Scorer(registry, pool, features, metrics, limits)
     catalog = TaskCatalog(registry, store)
     return Parts(schema, scorer, catalog, registry, features, start, stop, registry.worker)
+
+
+def open_ladder(settings: Settings, schema: FeatureSchema, on_corrupt: OnCorrupt) -> FeatureLadder:
+    """The feature store, and copies of what it said unless it is a file of this host."""
+    store = open_feature_store(settings, schema, on_corrupt)
+    budget_s = settings.feature_budget_ms / 1000
+    embedded = settings.feature_store.startswith("embedded:")
+    options = NearCacheOptions(
+        limit_bytes=0 if embedded else settings.near_cache_bytes,
+        near_s=settings.near_cache_s,
+        stale_s=max(settings.stale_s, settings.near_cache_s),
+        longest_read_s=budget_s,
+    )
+    return FeatureLadder(store, NearCache(options), budget_s, settings.feature_lag_ms / 1000)
 
 
 def open_feature_store(

@@ -17,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Cancellation, EnginePool, Scored
-from service.errors import DeadlineExceeded, InvalidField, StoreUnavailable, TooLarge, UnknownTask
-from service.features import FeatureStore, UserFeatures
-from service.messages import Rank, ScoreRequest
+from service.errors import DeadlineExceeded, InvalidField, TooLarge, UnknownTask
+from service.feature_ladder import FeatureLadder
+from service.features import UserFeatures
+from service.messages import Degraded, Rank, ScoreRequest
 from service.metrics import Metrics
-from service.model import NO_FEATURES
 from service.registry import TaskRegistry
 from service.snapshot import Snapshot
+
+# The most of a request's time that goes to the feature store; the rest is for scoring without.
+_FEATURE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class ScoreResult:
     scores: dict[str, NDArray[np.float32]]
     versions: dict[str, int]
     ranking: list[dict[str, Any]] | None
-    degraded: str
+    degraded: Degraded
 
 
 class Scorer:
@@ -61,7 +64,7 @@ class Scorer:
         self,
         registry: TaskRegistry,
         pool: EnginePool,
-        features: FeatureStore,
+        features: FeatureLadder,
         metrics: Metrics,
         limits: Limits,
     ) -> None:
@@ -85,15 +88,15 @@ class Scorer:
             budget_s = min(request.deadline_ms / 1000, self._limits.max_deadline_s)
         try:
             async with asyncio.timeout(budget_s):
-                return await self._score(request)
+                return await self._score(request, budget_s)
         except TimeoutError as err:
             raise DeadlineExceeded(f"no answer within {budget_s * 1000:.0f} ms") from err
 
-    async def _score(self, request: ScoreRequest) -> ScoreResult:
+    async def _score(self, request: ScoreRequest, budget_s: float) -> ScoreResult:
         snapshot = self._registry.snapshot
         names = self._tasks(request, snapshot)
         with self._metrics.stage("features"):
-            features, degraded = await self._fetch(request)
+            features, degraded = await self._fetch(request, budget_s * _FEATURE_SHARE)
         with self._metrics.stage("encode"):
             arrays = snapshot.model.encoder.encode(request, features)
         with self._metrics.stage("run"):
@@ -126,12 +129,12 @@ class Scorer:
                 raise InvalidField("rank.weights", f"{', '.join(absent)} is not among tasks")
         return names
 
-    async def _fetch(self, request: ScoreRequest) -> tuple[UserFeatures, str]:
+    async def _fetch(self, request: ScoreRequest, within_s: float) -> tuple[UserFeatures, Degraded]:
         items = [str(i) for i in request.item_ids] if self._limits.item_overrides else ()
-        try:
-            return await self._features.read(str(request.user_id), items), "none"
-        except StoreUnavailable:
-            return NO_FEATURES, "client_history" if request.history else "no_history"
+        features, step = await self._features.read(str(request.user_id), items, within_s)
+        if step == "no_history" and request.history:
+            step = "client_history"
+        return features, step
 
     async def _run(
         self, arrays: dict[str, NDArray[Any]], names: Sequence[str], snapshot: Snapshot

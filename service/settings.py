@@ -131,6 +131,25 @@ class Settings(BaseSettings):
     feature_budget_ms: int = Field(
         default=50, ge=1, description="Wait for the feature store, then score without history."
     )
+    feature_lag_ms: int = Field(
+        default=0,
+        ge=0,
+        le=60_000,
+        description="Score from a worker's own copy this young without asking Redis. 0 always "
+        "asks; above, events stored through another worker may be unseen this long.",
+    )
+    near_cache_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        description="Copies of users' features in each worker, for when Redis does not answer; 0 "
+        "for none.",
+    )
+    near_cache_s: float = Field(
+        default=10.0, ge=0, description='A copy this young is "near_cache" in the answer.'
+    )
+    stale_s: float = Field(
+        default=600.0, ge=0, description='An older one is "stale"; beyond this it is not used.'
+    )
     drain_s: float = Field(
         default=5.0,
         ge=0,

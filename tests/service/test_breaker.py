@@ -8,16 +8,7 @@ import pytest
 
 from service.breaker import Breaker
 from service.errors import StoreUnavailable
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.service.clock import Clock
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from service.errors import (
 )
 from service.features import Event, UserFeatures
 from service.messages import Rank
+from service.near_cache import NearCache, NearCacheOptions
 from service.packing import Layout
 from tests.service.tiny import LIMITS, NoFeatures, request, tiny
 
@@ -94,6 +95,29 @@ async def test_without_the_store_scoring_goes_on_and_says_so(tmp_path: Path) -> 
         healthy = await world.scorer.score(request(history={"clicked": [100]}))
         assert healthy.degraded == "none"
         assert healthy.scores["click"].tobytes() == given.scores["click"].tobytes()
+
+
+async def test_a_copy_scores_what_the_store_would_have_scored(tmp_path: Path) -> None:
+    class Falters(NoFeatures):
+        away = False
+
+        async def read(self, user: str, items: object = ()) -> UserFeatures:
+            if self.away:
+                raise StoreUnavailable("away")
+            return UserFeatures({"age": 33}, {"clicked": np.array([100, 101])}, {})
+
+    store, cache = Falters(), NearCache(NearCacheOptions(limit_bytes=1 << 20))
+    async with tiny(tmp_path, store, cache=cache) as world:  # type: ignore[arg-type]  # reads only
+        first = await world.scorer.score(request())
+        store.away = True
+        second = await world.scorer.score(request())
+        assert (first.degraded, second.degraded) == ("none", "near_cache")
+        assert second.scores["click"].tobytes() == first.scores["click"].tobytes()
+        stranger = await world.scorer.score(request(user_id="user-4"))
+        assert stranger.degraded == "no_history"
+        exposition = world.metrics.exposition(None)[0].decode()
+        for step in ("none", "near_cache", "no_history"):
+            assert f'taskgraft_degraded_total{{tier="{step}"}} 1.0' in exposition
 
 
 async def test_a_stored_history_scores_as_the_same_history_sent(tmp_path: Path) -> None:

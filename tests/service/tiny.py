@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle, open_bundle
 from service.engine import EnginePool
+from service.feature_ladder import FeatureLadder
 from service.features import Event, FeatureStore, UserFeatures
 from service.messages import ScoreRequest
 from service.metrics import Metrics
 from service.model import Model, Running
+from service.near_cache import NearCache
 from service.prover import PromptProver
 from service.registry import TaskRegistry
 from service.scoring import Limits, Scorer
@@ -75,7 +77,10 @@ class Tiny:
 
 @asynccontextmanager
 async def tiny(
-    tasks: Path, features: FeatureStore | None = None, limits: Limits = LIMITS
+    tasks: Path,
+    features: FeatureStore | None = None,
+    limits: Limits = LIMITS,
+    cache: NearCache | None = None,
 ) -> AsyncIterator[Tiny]:
     """The tiny model over a task store folder, its desired tasks restored."""
     bundle = open_bundle(BUNDLE)
@@ -83,7 +88,7 @@ async def tiny(
     store, metrics = open_task_directory(tasks), Metrics()
     registry = TaskRegistry(model, PromptProver(pool), store, metrics)
     known: FeatureStore = features or NoFeatures()  # type: ignore[assignment]  # reads only
-    scorer = Scorer(registry, pool, known, metrics, limits)
+    scorer = Scorer(registry, pool, FeatureLadder(known, cache), metrics, limits)
     try:
         await registry.converge()
         catalog = TaskCatalog(registry, store)

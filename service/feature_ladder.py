@@ -1,0 +1,72 @@
+"""Where a user's features come from, best first; the answer names the step it took.
+
+    user --the store, within its budget--> "none": nothing is degraded
+      └--> StoreUnavailable, or the request's share of time is over
+             └--> a young copy: "near_cache" --> an older one: "stale" --> nothing: "no_history"
+
+What the request itself brings is the scorer's: it turns "no_history" into "client_history". A read
+never fails; an append does, for events that are not stored must not be called stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from service.errors import StoreUnavailable
+from service.features import NO_FEATURES, Event, FeatureStore, UserFeatures
+from service.messages import Degraded
+from service.near_cache import NearCache, NearCacheOptions
+
+
+class FeatureLadder:
+    """Reads that always answer, over a store that may not.
+
+    Args:
+        store: asked first, except as lag_s says.
+        cache: copies of what the store answered; keeps nothing if not given.
+        budget_s: the store keeps to this by itself, so only a shorter limit is set here.
+        lag_s: a copy this young is given without asking. Above 0, an event stored through another
+            process may be unseen that long; one stored through this process is always seen.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        cache: NearCache | None = None,
+        budget_s: float = 0.0,
+        lag_s: float = 0.0,
+    ) -> None:
+        self._store = store
+        self._cache = cache or NearCache(NearCacheOptions())
+        self._budget_s = budget_s
+        self._lag_s = lag_s
+
+    async def read(
+        self, user: str, items: Sequence[str], within_s: float
+    ) -> tuple[UserFeatures, Degraded]:
+        """What is known of a user, within the time the request can spare."""
+        if self._lag_s and not items and (copy := self._cache.younger_than(user, self._lag_s)):
+            return copy, "near_cache"
+        began = self._cache.now()
+        limit = asyncio.timeout(within_s) if within_s < self._budget_s else nullcontext()
+        try:
+            async with limit:
+                features = await self._store.read(user, items)
+        except (StoreUnavailable, TimeoutError):
+            return self._cache.find(user) or (NO_FEATURES, "no_history")
+        self._cache.keep(user, features, began)
+        return features, "none"
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Store events; the next read sees them.
+
+        Raises:
+            InvalidField, StoreUnavailable: as the store says; no copy is given up for it.
+        """
+        await self._store.append(events)
+        self._cache.outdate({event.user for event in events})
+
+    async def close(self) -> None:
+        await self._store.close()
