@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from redis import BlockingConnectionPool, Redis
@@ -31,7 +31,13 @@ from redis.retry import Retry
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
 from service.redis_url import pool_settings, sound_url
-from service.task_store import Acknowledgement, Change, DesiredState
+from service.task_store import (
+    FORMAT_VERSION,
+    Acknowledgement,
+    Change,
+    DesiredState,
+    FormatVersion,
+)
 
 _PREFIX = "{taskgraft}:"
 _STATE, _CHANGES, _WORKERS = _PREFIX + "state", _PREFIX + "changes", _PREFIX + "workers"
@@ -84,7 +90,7 @@ return alive
 class _Body:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    format_version: Literal[1]
+    format_version: FormatVersion
     state: DesiredState
 
 
@@ -203,7 +209,7 @@ class RedisTaskStore:
         """Whether it was written; not if the state of this digest was replaced meanwhile."""
         added = sorted(after.prompts() - before.prompts())
         dropped = sorted(before.prompts() - after.prompts())
-        body = _BODY.dump_json(_Body(1, after))
+        body = _BODY.dump_json(_Body(FORMAT_VERSION, after))
         sha256 = hashlib.sha256(body).hexdigest()
         changes = _CHANGE_LIST.dump_json(after.changes)
         keys = [_STATE, _CHANGES, *(_prompt_key(name) for name in (*added, *dropped))]

@@ -65,10 +65,10 @@ class Rollout:
         task, actor = switch.task, switch.actor
         if task not in proposed.candidates:
             return proposed  # it scores already
-        version = proposed.candidates[task].version
+        candidate = proposed.candidates[task]
         try:
             await self._fleet.hold_ready(proposed.generation, task)
         except (NotConverged, StoreUnavailable):
-            await self._commit(lambda s: withdraw(s, task, version, actor, time.time()))
+            await self._commit(lambda s: withdraw(s, task, candidate, actor, time.time()))
             raise
-        return await self._commit(lambda s: confirm(s, task, version, actor, time.time()))
+        return await self._commit(lambda s: confirm(s, task, candidate, actor, time.time()))

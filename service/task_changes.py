@@ -1,13 +1,14 @@
 """The steps from one wanted state to the next; each returns a new state and touches nothing.
 
-    DesiredState --graft | activate | remove--> DesiredState
+    DesiredState --graft | activate | route | remove--> DesiredState
                  --propose...--> every worker holds it ready --confirm--> it scores
                                           └--> one cannot --withdraw--> as it was
                      ├--> UnknownTask    no task of this name
-                     └--> TaskConflict   no version of this number, or another proposal took over
+                     ├--> TaskConflict   no version of this number, or another proposal took over
+                     └--> InvalidField   a routing that contradicts itself
 
 Whatever changes a task ends its candidate: of two who want to switch one task, the later wins and
-the earlier is told.
+the earlier is told. Whatever lets a version score for everybody ends the task's routing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from service.errors import TaskConflict
+from service.errors import InvalidField, TaskConflict
+from service.routing import Routing, Wanted
 from service.task_store import (
     Candidate,
     Change,
@@ -31,31 +33,43 @@ KEPT_VERSIONS = 20
 def graft(
     state: DesiredState, task: str, prompt: StoredPrompt, who: str, *, active: bool = True
 ) -> DesiredState:
-    """The state with one version more; the newest KEPT_VERSIONS stay, and the active one."""
-    before = state.tasks.get(task, TaskState(active=None, versions=()))
-    known = before.versions[-1].version if before.versions else 0
-    number = max(known, state.retired.get(task, 0)) + 1
-    added = TaskVersion(number, prompt.sha256, prompt.size_bytes, prompt.created_at, prompt.note)
-    scoring = number if active else before.active
-    versions = (*before.versions, added)
-    oldest = versions[-KEPT_VERSIONS:][0].version
-    kept = tuple(v for v in versions if v.version >= oldest or v.version == scoring)
-    note = Change(who, prompt.created_at, "graft", task, number)
-    return _with(state, note, TaskState(scoring, kept))
+    """The state with one version more; the newest KEPT_VERSIONS stay, and those that are held."""
+    note = Change(who, prompt.created_at, "graft", task)
+    return _add(state, note, prompt, active=active)
 
 
 def activate(state: DesiredState, task: str, version: int, who: str, at: float) -> DesiredState:
-    """The state in which another version of a task scores: forwards or back.
+    """The state in which one version of a task scores for everybody: forwards or back.
 
     Raises:
         UnknownTask: no task of this name.
         TaskConflict: the task has no such version, or no more.
     """
-    before = _having(state, task, version)
-    if before.active == version:
+    return _point(state, Change(who, at, "activate", task, version), Routing())
+
+
+def route(state: DesiredState, wanted: Wanted, task: str, who: str, at: float) -> DesiredState:
+    """The state in which other versions see traffic beside the stable one.
+
+    Raises:
+        UnknownTask: no task of this name.
+        TaskConflict: the task has no such version, or none is stable.
+        InvalidField: the canary or the shadow is the stable version, or a guard has nothing to do.
+    """
+    stable, routing = _wanted(state.task(task), wanted, task, at)
+    return _point(state, Change(who, at, "route", task, stable, detail=routing.told()), routing)
+
+
+def stop_canary(
+    state: DesiredState, task: str, routing: Routing, why: str, at: float
+) -> DesiredState:
+    """The state without the canary of this routing; unchanged when the routing is another now."""
+    found = state.tasks.get(task)
+    if found is None or routing.canary is None or found.routing != routing:
         return state
-    note = Change(who, at, "activate", task, version)
-    return _with(state, note, replace(before, active=version))
+    detail = f"canary {routing.canary.version} taken away: {why}"
+    note = Change("guard", at, "route", task, found.active, detail=detail)
+    return _with(state, note, replace(found, routing=routing.without_canary()))
 
 
 def remove(state: DesiredState, task: str, who: str, at: float) -> DesiredState:
@@ -70,7 +84,8 @@ def remove(state: DesiredState, task: str, who: str, at: float) -> DesiredState:
 
 def propose_graft(state: DesiredState, task: str, prompt: StoredPrompt, who: str) -> DesiredState:
     """The state with one version more, which is to score once all workers hold it."""
-    after = graft(state, task, prompt, who, active=False)
+    note = Change(who, prompt.created_at, "propose", task)
+    after = _add(state, note, prompt, active=False)
     version = after.tasks[task].versions[-1].version
     return _proposing(after, task, Candidate(version, prompt.created_at, fresh=True))
 
@@ -81,56 +96,116 @@ def propose(state: DesiredState, task: str, version: int, who: str, at: float) -
     Raises:
         UnknownTask, TaskConflict: as activate.
     """
-    before = _having(state, task, version)
-    if before.active == version:
+    if activate(state, task, version, who, at) is state:
         return state
-    after = _with(state, Change(who, at, "propose", task, version), before)
+    after = _with(state, Change(who, at, "propose", task, version), state.tasks[task])
     return _proposing(after, task, Candidate(version, at, fresh=False))
 
 
-def confirm(state: DesiredState, task: str, version: int, who: str, at: float) -> DesiredState:
+def propose_route(
+    state: DesiredState, wanted: Wanted, task: str, who: str, at: float
+) -> DesiredState:
+    """The state in which a routing is to come once all workers hold its versions.
+
+    Raises:
+        UnknownTask, TaskConflict, InvalidField: as route.
+    """
+    if route(state, wanted, task, who, at) is state:
+        return state
+    stable, routing = _wanted(state.task(task), wanted, task, at)
+    note = Change(who, at, "propose", task, stable, detail=routing.told())
+    candidate = Candidate(stable, at, fresh=False, routing=routing)
+    return _proposing(_with(state, note, state.tasks[task]), task, candidate)
+
+
+def confirm(
+    state: DesiredState, task: str, candidate: Candidate, who: str, at: float
+) -> DesiredState:
     """The state in which a candidate scores.
 
     Raises:
         TaskConflict: it is the candidate no more.
     """
-    if _candidate(state, task) != version:
+    version, routing = candidate.version, candidate.routing
+    if state.candidates.get(task) != candidate:
         raise TaskConflict(
             f"task {task} was changed by another call while the workers loaded version {version}; "
             "look at its history and try again"
         )
-    return activate(state, task, version, who, at)
+    if routing is not None:
+        note = Change(who, at, "route", task, version, detail=routing.told())
+        return _point(state, note, routing)
+    note = Change(who, at, "graft" if candidate.fresh else "activate", task, version)
+    return _point(state, note, Routing())
 
 
-def withdraw(state: DesiredState, task: str, version: int, who: str, at: float) -> DesiredState:
+def withdraw(
+    state: DesiredState, task: str, candidate: Candidate, who: str, at: float
+) -> DesiredState:
     """The state without a candidate; unchanged when it is the candidate no more."""
-    if _candidate(state, task) != version:
+    if state.candidates.get(task) != candidate:
         return state
-    before = state.task(task)
-    if state.candidates[task].fresh:
-        before = replace(before, versions=tuple(v for v in before.versions if v.version != version))
-    return _with(state, Change(who, at, "withdraw", task, version), before)
+    before, gone = state.task(task), candidate.version
+    if candidate.fresh:
+        before = replace(before, versions=tuple(v for v in before.versions if v.version != gone))
+    return _with(state, Change(who, at, "withdraw", task, gone), before)
 
 
 def expire(state: DesiredState, before: float) -> DesiredState:
     """The state without candidates proposed before then: whoever proposed them is gone."""
     for task, candidate in state.candidates.items():
         if candidate.at < before:
-            state = withdraw(state, task, candidate.version, "expiry", before)
+            state = withdraw(state, task, candidate, "expiry", before)
     return state
 
 
-def _having(state: DesiredState, task: str, version: int) -> TaskState:
-    found = state.task(task)
-    if found.find(version) is None:
-        known = ", ".join(str(v.version) for v in found.versions)
-        raise TaskConflict(f"task {task} has no version {version}; it has {known}")
-    return found
+def _add(state: DesiredState, note: Change, prompt: StoredPrompt, *, active: bool) -> DesiredState:
+    task = note.task
+    before = state.tasks.get(task, TaskState(active=None, versions=()))
+    number = _last(state, task) + 1
+    added = TaskVersion(number, prompt.sha256, prompt.size_bytes, prompt.created_at, prompt.note)
+    after = TaskState(number, ()) if active else before
+    versions = (*before.versions, added)
+    oldest = versions[-KEPT_VERSIONS:][0].version
+    kept = tuple(v for v in versions if v.version >= oldest or v.version in after.held)
+    return _with(state, replace(note, version=number), replace(after, versions=kept))
 
 
-def _candidate(state: DesiredState, task: str) -> int | None:
-    found = state.candidates.get(task)
-    return None if found is None else found.version
+def _point(state: DesiredState, note: Change, routing: Routing) -> DesiredState:
+    """The state in which the noted version is active beside a routing, if it is not yet.
+
+    Raises:
+        UnknownTask, TaskConflict: as activate.
+    """
+    before = state.task(note.task)
+    after = replace(before, active=note.version, routing=routing)
+    for version in sorted(after.held):
+        if before.find(version) is None:
+            known = ", ".join(str(v.version) for v in before.versions)
+            raise TaskConflict(f"task {note.task} has no version {version}; it has {known}")
+    return state if after == before else _with(state, note, after)
+
+
+def _wanted(before: TaskState, wanted: Wanted, task: str, at: float) -> tuple[int, Routing]:
+    """The stable version and the routing; what was compared before is so since before.
+
+    Raises:
+        TaskConflict, InvalidField: as route.
+    """
+    stable = before.active if wanted.stable is None else wanted.stable
+    if stable is None:
+        raise TaskConflict(f"no version of task {task} scores yet; name the stable one")
+    routing = wanted.routing
+    if routing.canary is not None and routing.canary.version == stable:
+        raise InvalidField("canary.version", f"{stable} is the stable version; name another one")
+    if routing.shadow == stable:
+        raise InvalidField("shadow", f"{stable} is the stable version; name another one")
+    if routing.guard is not None and routing.canary is None:
+        raise InvalidField("guard", "there is no canary to guard")
+    if not routing.versions:
+        return stable, Routing()
+    same = (stable, routing.versions) == (before.active, before.routing.versions)
+    return stable, replace(routing, since=before.routing.since if same else at)
 
 
 def _proposing(state: DesiredState, task: str, candidate: Candidate) -> DesiredState:

@@ -25,12 +25,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Literal
+from typing import BinaryIO, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
-from service.task_store import Acknowledgement, Change, DesiredState
+from service.task_store import (
+    FORMAT_VERSION,
+    Acknowledgement,
+    Change,
+    DesiredState,
+    FormatVersion,
+)
 from service.worker_directory import WorkerDirectory
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +52,7 @@ _TEMPORARY = ".writing"
 class _StateFile:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    format_version: Literal[1]
+    format_version: FormatVersion
     log_bytes: int
     state: DesiredState
 
@@ -122,7 +128,7 @@ class TaskDirectory:
             generation = before.generation + 1
             changes = tuple(replace(c, generation=generation) for c in wanted.changes)
             after = replace(wanted, generation=generation, changes=changes)
-            self._commit(_StateFile(1, self._remember(last), after))
+            self._commit(_StateFile(FORMAT_VERSION, self._remember(last), after))
             if generation % _SWEEP_EVERY == 0:
                 self._sweep()
         return after
@@ -149,7 +155,7 @@ class TaskDirectory:
                         "the task store has states but lost its link `current`; make it point to "
                         "the last sound file in states/, or restore a copy"
                     )
-                self._commit(_StateFile(1, 0, DesiredState()))
+                self._commit(_StateFile(FORMAT_VERSION, 0, DesiredState()))
             self.read()
             self._sweep()
 

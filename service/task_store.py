@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from service.errors import UnknownTask
+from service.routing import Routing
 
-Action = Literal["graft", "propose", "activate", "withdraw", "remove"]
+# 2: tasks have a routing, which an older program would drop without a word. Both are read.
+FORMAT_VERSION: Final = 2
+FormatVersion = Literal[1, 2]
+Action = Literal["graft", "propose", "activate", "route", "withdraw", "remove"]
 WorkerState = Literal["serving", "behind"]
 Note = Mapping[str, str | int | float | bool | None]
 
@@ -49,10 +53,21 @@ class TaskVersion:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """The versions of a task, oldest first, and the one that scores; None scores not at all."""
+    """The versions of a task, oldest first, and the one that scores; None scores not at all.
+
+    Attributes:
+        routing: which others see traffic beside the active one.
+    """
 
     active: int | None
     versions: tuple[TaskVersion, ...]
+    routing: Routing = field(default_factory=Routing)
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The versions that a worker must hold to serve the task."""
+        active = set() if self.active is None else {self.active}
+        return self.routing.versions | active
 
     def find(self, version: int) -> TaskVersion | None:
         return next((v for v in self.versions if v.version == version), None)
@@ -65,16 +80,27 @@ class Candidate:
     Attributes:
         at: Unix seconds of the proposal.
         fresh: whether the proposal brought the version, so that it goes if it is withdrawn.
+        routing: what shall see traffic beside it; None: it alone, and that is no routing.
     """
 
     version: int
     at: float
     fresh: bool
+    routing: Routing | None = None
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The versions that a worker must hold before it is confirmed."""
+        return (self.routing or Routing()).versions | {self.version}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Who did what, when, and the generation that it made (0: not yet stored)."""
+    """Who did what, when, and the generation that it made (0: not yet stored).
+
+    Attributes:
+        detail: what the other fields cannot say, for people.
+    """
 
     who: str
     at: float  # Unix seconds
@@ -82,6 +108,7 @@ class Change:
     task: str
     version: int | None = None
     generation: int = 0
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

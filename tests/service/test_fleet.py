@@ -97,7 +97,7 @@ async def test_what_one_worker_cannot_load_scores_nowhere_and_the_answer_says_wh
     assert one.store.read().tasks == tasks
     assert one.store.read().candidates == {}
     assert scoring(one) == scoring(other) == 1
-    assert [c.action for c in one.store.history()][-2:] == ["graft", "withdraw"]
+    assert [c.action for c in one.store.history()][-2:] == ["propose", "withdraw"]
 
 
 async def test_a_rollback_that_one_worker_cannot_follow_changes_nothing_either(

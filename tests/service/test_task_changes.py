@@ -101,15 +101,17 @@ def test_every_step_says_who_did_what_and_when() -> None:
 def test_a_proposed_version_does_not_score_until_it_is_confirmed() -> None:
     proposed = propose_graft(grafted(), "like", PROMPT, who="ann")
     assert (proposed.tasks["like"].active, proposed.candidates["like"].version) == (1, 2)
-    confirmed = confirm(proposed, "like", 2, who="ann", at=6.0)
+    confirmed = confirm(proposed, "like", proposed.candidates["like"], who="ann", at=6.0)
     assert (confirmed.tasks["like"].active, confirmed.candidates) == (2, {})
+    assert [c.action for c in confirmed.changes] == ["graft", "propose", "graft"]
 
 
 def test_a_withdrawn_graft_leaves_the_task_as_it_was_and_its_number_never_comes_back() -> None:
     for before in (grafted(), DesiredState()):
         proposed = propose_graft(before, "like", PROMPT, who="ann")
-        number = proposed.candidates["like"].version
-        after = withdraw(proposed, "like", number, who="ann", at=6.0)
+        candidate = proposed.candidates["like"]
+        number = candidate.version
+        after = withdraw(proposed, "like", candidate, who="ann", at=6.0)
         assert (after.tasks, after.candidates) == (before.tasks, {})
         assert graft(after, "like", PROMPT, "ann").tasks["like"].versions[-1].version == number + 1
 
@@ -118,7 +120,8 @@ def test_a_withdrawn_rollback_keeps_the_version_it_named() -> None:
     before = grafted(2)
     proposed = propose(before, "like", 1, who="ann", at=6.0)
     assert proposed.tasks == before.tasks
-    assert withdraw(proposed, "like", 1, who="ann", at=6.0).tasks == before.tasks
+    candidate = proposed.candidates["like"]
+    assert withdraw(proposed, "like", candidate, who="ann", at=6.0).tasks == before.tasks
 
 
 def test_proposing_what_scores_is_no_change() -> None:
@@ -126,17 +129,20 @@ def test_proposing_what_scores_is_no_change() -> None:
 
 
 def test_of_two_proposals_for_a_task_the_later_wins_and_the_earlier_is_told() -> None:
-    both = propose_graft(propose_graft(grafted(), "like", PROMPT, "ann"), "like", PROMPT, "bob")
+    one = propose_graft(grafted(), "like", PROMPT, "ann")
+    both = propose_graft(one, "like", PROMPT, "bob")
+    earlier, later = one.candidates["like"], both.candidates["like"]
     with pytest.raises(TaskConflict, match="changed by another call"):
-        confirm(both, "like", 2, who="ann", at=6.0)
-    assert withdraw(both, "like", 2, who="ann", at=6.0) is both
-    assert confirm(both, "like", 3, who="bob", at=6.0).tasks["like"].active == 3
+        confirm(both, "like", earlier, who="ann", at=6.0)
+    assert withdraw(both, "like", earlier, who="ann", at=6.0) is both
+    assert confirm(both, "like", later, who="bob", at=6.0).tasks["like"].active == 3
 
 
 def test_a_removed_task_cannot_be_confirmed() -> None:
     proposed = propose_graft(grafted(), "like", PROMPT, who="ann")
+    gone = remove(proposed, "like", "eve", at=6.0)
     with pytest.raises(TaskConflict):
-        confirm(remove(proposed, "like", "eve", at=6.0), "like", 2, who="ann", at=7.0)
+        confirm(gone, "like", proposed.candidates["like"], who="ann", at=7.0)
 
 
 def test_a_proposal_whose_proposer_is_gone_expires_alone() -> None:
@@ -151,6 +157,8 @@ def test_a_task_that_is_only_proposed_is_none_yet() -> None:
     proposed = propose_graft(grafted(1), "buy", PROMPT, "ann")
     assert proposed.only_proposed("buy")
     assert not proposed.only_proposed("like")
-    assert not confirm(proposed, "buy", 1, "ann", at=6.0).only_proposed("buy")
+    assert not confirm(proposed, "buy", proposed.candidates["buy"], "ann", at=6.0).only_proposed(
+        "buy"
+    )
     again = propose_graft(grafted(1), "like", PROMPT, "ann")
     assert not again.only_proposed("like")

@@ -139,11 +139,30 @@ def no_link(root: Path) -> None:
 
 
 def newer(root: Path) -> None:
-    content = (root / "current").read_bytes().replace(b'version":1', b'version":2', 1)
+    rewrite(root, b'format_version":2', b'format_version":3')
+
+
+def rewrite(root: Path, old: bytes, new: bytes) -> None:
+    content = (root / "current").read_bytes()
+    assert old in content
+    content = content.replace(old, new, 1)
     name = f"states/{1:012d}-{hashlib.sha256(content).hexdigest()}.json"
     (root / name).write_bytes(content)
     (root / "current").unlink()
     (root / "current").symlink_to(name)
+
+
+def test_a_state_from_before_tasks_had_a_routing_is_read_and_goes_on(
+    store: TaskDirectory, tmp_path: Path
+) -> None:
+    before = step(store, b"one")
+    rewrite(
+        root_of(tmp_path), b',"routing":{"canary":null,"shadow":null,"guard":null,"since":0.0}', b""
+    )
+    rewrite(root_of(tmp_path), b'format_version":2', b'format_version":1')
+    again = open_task_directory(root_of(tmp_path))
+    assert again.read() == before
+    assert step(again, b"two").generation == 2
 
 
 DAMAGES = [flip, truncate, lose_state, lose_link, strange_link, no_link, newer]

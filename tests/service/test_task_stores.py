@@ -12,7 +12,8 @@ import pytest
 
 from service.errors import PromptMissing, TaskConflict
 from service.redis_task_store import RedisTaskStore
-from service.task_changes import activate, graft, propose_graft, remove
+from service.routing import Canary, Guard, Routing, Wanted
+from service.task_changes import activate, confirm, graft, propose_graft, propose_route, remove
 from service.task_directory import open_task_directory
 from service.task_store import Acknowledgement, DesiredState, StoredPrompt, TaskStore
 from tests.redis_server import RedisServer
@@ -128,6 +129,22 @@ def test_a_proposal_makes_a_generation(store: TaskStore) -> None:
     assert state.generation == 1
     assert store.read().candidates == state.candidates
     assert state.candidates["like"].version == 1
+
+
+def test_a_routing_is_proposed_confirmed_and_found_by_whoever_opens_the_store(
+    store: TaskStore, opened: Opener
+) -> None:
+    for content in (b"one", b"two", b"three"):
+        step(store, content)
+    wanted = Wanted(3, Routing(Canary(1, 2.5), 2, Guard(0.25, 0.6, 500)))
+    proposed = store.update(lambda state: propose_route(state, wanted, "like", "ann", 6.0))
+    candidate = opened().read().candidates["like"]
+    assert candidate == proposed.candidates["like"]
+    store.update(lambda state: confirm(state, "like", candidate, "ann", 7.0))
+    found = opened().read()
+    assert found.tasks["like"].active == 3
+    assert found.tasks["like"].routing == Routing(Canary(1, 2.5), 2, Guard(0.25, 0.6, 500), 6.0)
+    assert opened().history()[-1].detail.startswith("canary 1 at 2.5 %, shadow 2")
 
 
 # --- acknowledgements ---------------------------------------------------------------------------
