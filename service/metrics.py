@@ -11,10 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
+
+from service.errors import DeadlineExceeded, InvalidField
+from service.task_figures import Outcome, TaskFigures
 
 Stage = Literal["parse", "features", "encode", "run", "write"]
 STAGES: tuple[Stage, ...] = ("parse", "features", "encode", "run", "write")
@@ -24,6 +27,10 @@ _SECONDS = (
 _STAGE_SECONDS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5
 )  # fmt: skip
+
+
+# Status, seconds, and the error's code if it was refused.
+Recorder = Callable[[int, float, str | None], None]
 
 
 class Timer:
@@ -46,11 +53,44 @@ class Timer:
         self._series.observe(time.perf_counter() - self._since)
 
 
-class Metrics:
-    """One process's figures, in a registry of their own."""
+class Scoring:
+    """Counts a with-block as one score request of the tasks that the block sets.
 
-    def __init__(self) -> None:
+    A caller who left is nobody's failure and counts for no task.
+    """
+
+    __slots__ = ("_figures", "_since", "tasks")
+
+    def __init__(self, figures: TaskFigures) -> None:
+        self._figures = figures
+        self.tasks: Sequence[str] = ()
+
+    def __enter__(self) -> Self:
+        self._since = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, Exception):
+            seconds = time.perf_counter() - self._since
+            self._figures.count(self.tasks, _outcome(error), seconds)
+
+
+class Metrics:
+    """One process's figures, in a registry of their own.
+
+    Args:
+        worker: which of the service's workers this is.
+    """
+
+    def __init__(self, worker: str = "0") -> None:
         self.registry = CollectorRegistry()
+        self._task_figures = TaskFigures()
+        self.registry.register(self._task_figures)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"taskgraft_{name}", text, labels, registry=self.registry)
@@ -60,6 +100,9 @@ class Metrics:
 
         self._requests = counter(
             "requests", "Requests answered, by route and status class.", "route", "status"
+        )
+        self._refusals = counter(
+            "refusals", "Answers from 400 up, by route and error code.", "route", "code"
         )
         self._latency = Histogram(
             "taskgraft_request_seconds",
@@ -77,7 +120,6 @@ class Metrics:
         )
         self._stage = {stage: self._stages.labels(stage) for stage in STAGES}
         self._rows = counter("scored_rows", "Candidates scored.")
-        self._task_rows = counter("task_scored_rows", "Candidates scored for a task.", "task")
         self._degraded = counter("degraded", "Score answers, by history tier.", "tier")
         self._grafts = counter(
             "grafts", "Changes of tasks, by outcome and reason of refusal.", "outcome", "reason"
@@ -90,20 +132,24 @@ class Metrics:
         )
         self.in_flight = gauge("in_flight", "Requests being worked on.")
         self.tasks_resident = gauge("tasks_resident", "Grafted and pre-trained tasks live here.")
-        self.generation = gauge("generation", "Generation of the tasks this process serves.")
+        self.generation = gauge("generation", "Generation of the tasks that all workers serve.")
+        self._own_generation = gauge(
+            "worker_generation", "Generation of the tasks that a worker serves.", "worker"
+        ).labels(worker)
         self.ready = gauge("ready", "Workers that want traffic.")
         gauge("workers", "Worker processes that answer.").set(1)
         self._provider = gauge("provider", "1 for the provider that runs the graphs.", "provider")
-        self._tasks: dict[str, Counter] = {}
 
-    def request(self, route: str) -> Callable[[int, float], None]:
-        """A recorder for one route: status and seconds. Look it up once, not per request."""
+    def request(self, route: str) -> Recorder:
+        """A recorder for one route. Look it up once, not per request."""
         latency = self._latency.labels(route)
         classes = {n: self._requests.labels(route, f"{n}xx") for n in range(1, 6)}
 
-        def record(status: int, seconds: float) -> None:
+        def record(status: int, seconds: float, code: str | None) -> None:
             classes[status // 100].inc()
             latency.observe(seconds)
+            if code is not None:
+                self._refusals.labels(route, code).inc()
 
         return record
 
@@ -111,14 +157,14 @@ class Metrics:
         """Times a with-block, also one that raises."""
         return Timer(self._stage[stage])
 
+    def scoring(self) -> Scoring:
+        return Scoring(self._task_figures)
+
     def scored(self, tasks: Sequence[str], rows: int, tier: str) -> None:
         """One score answer: its tasks, its rows and the tier of its history."""
         self._rows.inc(rows)
         self._degraded.labels(tier).inc()
-        for task in tasks:
-            # A task removed while this request ran has no series any more, and gets none.
-            if (series := self._tasks.get(task)) is not None:
-                series.inc(rows)
+        self._task_figures.add_rows(tasks, rows)
 
     def store_fault(self, reason: str) -> None:
         self._store_faults.labels(reason).inc()
@@ -136,21 +182,29 @@ class Metrics:
 
     def serve_tasks(self, names: Sequence[str], generation: int) -> None:
         """The live tasks are these now; the series of all others end."""
-        for gone in self._tasks.keys() - set(names):
-            del self._tasks[gone]
-            self._task_rows.remove(gone)
-        for name in names:
-            if name not in self._tasks:
-                self._tasks[name] = self._task_rows.labels(name)
+        self._task_figures.keep(names)
         self.tasks_resident.set(len(names))
         self.generation.set(generation)
+        self._own_generation.set(generation)
 
     @property
     def live_tasks(self) -> frozenset[str]:
         """Those that have series of their own."""
-        return frozenset(self._tasks)
+        return self._task_figures.live
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """The text a scraper reads, and its content type."""
         encode, content_type = choose_encoder(accept or "")
         return encode(self.registry), content_type
+
+
+def _outcome(error: Exception | None) -> Outcome:
+    match error:
+        case None:
+            return "scored"
+        case DeadlineExceeded():
+            return "late"
+        case InvalidField():
+            return "refused"
+        case _:
+            return "failed"

@@ -21,7 +21,7 @@ from service.errors import DeadlineExceeded, InvalidField, TooLarge, UnknownTask
 from service.feature_ladder import FeatureLadder
 from service.features import UserFeatures
 from service.messages import Degraded, Rank, ScoreRequest
-from service.metrics import Metrics
+from service.metrics import Metrics, Scoring
 from service.registry import TaskRegistry
 from service.snapshot import Snapshot
 
@@ -86,15 +86,16 @@ class Scorer:
         budget_s = self._limits.default_deadline_s
         if request.deadline_ms is not None:
             budget_s = min(request.deadline_ms / 1000, self._limits.max_deadline_s)
-        try:
-            async with asyncio.timeout(budget_s):
-                return await self._score(request, budget_s)
-        except TimeoutError as err:
-            raise DeadlineExceeded(f"no answer within {budget_s * 1000:.0f} ms") from err
+        with self._metrics.scoring() as counted:
+            try:
+                async with asyncio.timeout(budget_s):
+                    return await self._score(request, budget_s, counted)
+            except TimeoutError as err:
+                raise DeadlineExceeded(f"no answer within {budget_s * 1000:.0f} ms") from err
 
-    async def _score(self, request: ScoreRequest, budget_s: float) -> ScoreResult:
+    async def _score(self, request: ScoreRequest, budget_s: float, counted: Scoring) -> ScoreResult:
         snapshot = self._registry.snapshot
-        names = self._tasks(request, snapshot)
+        names = counted.tasks = self._tasks(request, snapshot)
         with self._metrics.stage("features"):
             features, degraded = await self._fetch(request, budget_s * _FEATURE_SHARE)
         with self._metrics.stage("encode"):

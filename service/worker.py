@@ -46,7 +46,7 @@ def main() -> None:
 
 async def _serve(birth: Birth, channel: socket.socket) -> None:
     sockets = socket.socket(fileno=birth.public), socket.socket(fileno=birth.admin)
-    metrics = Metrics()
+    metrics = Metrics(worker=str(birth.slot))
     slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
     service = create_service(birth.settings, open_parts, metrics, slot.exposition)
     server = Server(service, sockets, early=birth.early, on_ready=lambda: channel.sendall(ready()))

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from service.api.boundary import REQUEST_ID
+from service.api.boundary import REFUSAL, REQUEST_ID
 from service.api.errors import KNOWN_ERRORS, Problem, internal_problem, problem_of
 from service.errors import InvalidField
 
@@ -96,6 +96,7 @@ async def _fail(request: Request, err: Exception) -> Response:
 
 
 def _response(request: Request, problem: Problem) -> Response:
+    request.scope[REFUSAL] = problem.code
     return Response(
         problem.body(request.scope[REQUEST_ID]),
         problem.status,

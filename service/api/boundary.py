@@ -20,12 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import Problem, problem_of
 from service.logs import request_id as logged_id
-from service.metrics import Metrics
+from service.metrics import Metrics, Recorder
 
 _SOUND_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _NO_ANSWER = 499
 REQUEST_ID = "taskgraft.request_id"
 HEADERS = "taskgraft.headers"
+REFUSAL = "taskgraft.refusal"  # the error's code, set by whoever answers with it
 Headers = tuple[tuple[bytes, bytes], ...]
 Stamp = Callable[[], Headers]  # what every answer carries at this moment
 
@@ -44,9 +45,7 @@ class Boundary:
         self._stamp = stamp
         self._direct = direct
         # Routes are few; an unknown path is counted as "other", never by its text.
-        self._recorder: Callable[[str], Callable[[int, float], None]] = lru_cache(256)(
-            metrics.request
-        )
+        self._recorder: Callable[[str], Recorder] = lru_cache(256)(metrics.request)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,11 +60,13 @@ class Boundary:
             await self._dispatch(scope, receive, answer)
         except Exception as err:
             problem = problem_of(err)
+            scope[REFUSAL] = problem.code
             if answer.status == _NO_ANSWER:
                 await send_problem(answer, problem, request_id)
         finally:
             logged_id.reset(context)
-            self._recorder(self._route(scope))(answer.status, time.perf_counter() - since)
+            record = self._recorder(self._route(scope))
+            record(answer.status, time.perf_counter() - since, scope.get(REFUSAL))
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         direct = self._direct.get(scope["path"])

@@ -94,24 +94,36 @@ def test_a_killed_worker_is_replaced_under_traffic_and_knows_what_was_grafted(
     service: ServiceProcess,
 ) -> None:
     """Only what the dead worker held in its hands is lost, and no count goes back."""
+    counters = (
+        "taskgraft_scored_rows_total",
+        'taskgraft_requests_total{route="/v1/score",status="2xx"}',
+        'taskgraft_task_requests_total{outcome="scored",task="share"}',
+        'taskgraft_stage_seconds_count{stage="run"}',
+    )
     until(lambda: whole(service))
     service.put("share", prompt_bytes("share"))
     before = {worker["id"] for worker in service.known_workers()}
     generation = service.score().json()["generation"]
-    rows = counted(service, "taskgraft_scored_rows_total")
+    counts = {name: counted(service, name) for name in counters}
+    assert min(counts.values()) > 0
     with traffic(service.score) as heard:
         until(lambda: len(heard) > 20)
         os.kill(service.pids()[0], signal.SIGKILL)
         until(lambda: len(heard) > 60)
-        assert counted(service, "taskgraft_scored_rows_total") >= rows
+        for name in counters:
+            assert counted(service, name) >= counts[name]
         until(lambda: whole(service) and {w["id"] for w in service.known_workers()} != before)
     lost = [answer for answer in heard if isinstance(answer, Exception)]
     answers = [answer for answer in heard if not isinstance(answer, Exception)]
     assert len(lost) <= 3
     assert {answer.status_code for answer in answers} == {200}
     assert {answer["generation"] for answer in service.answers_of_each()} == {generation}
-    assert counted(service, "taskgraft_scored_rows_total") >= rows
+    for name in counters:
+        assert counted(service, name) >= counts[name]
     assert counted(service, "taskgraft_workers") == 2
+    for worker in range(2):
+        series = f'taskgraft_worker_generation{{worker="{worker}"}}'
+        assert counted(service, series) == generation
 
 
 @pytest.mark.parametrize("keep_alive", [False, True])

@@ -19,7 +19,7 @@ class Worker:
     """A process's figures and its slot."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.metrics = Metrics()
+        self.metrics = Metrics(worker=str(number))
         self.slot = MetricSlot(folder, number, self.metrics)
 
     async def value(self, name: str, **labels: str) -> float | None:
@@ -54,7 +54,7 @@ async def test_whoever_is_asked_answers_for_all_and_to_the_last_request(tmp_path
     async with workers(tmp_path, 3) as found:
         for rows, worker in enumerate(found, 1):
             worker.metrics.scored([], rows, "none")
-            worker.metrics.request("/v1/score")(200, 0.01)
+            worker.metrics.request("/v1/score")(200, 0.01, None)
         for worker in found:
             assert await worker.value("scored_rows_total") == 6
             labels = {"route": "/v1/score", "le": "0.01"}
@@ -68,6 +68,8 @@ async def test_what_all_have_reached_is_the_least_of_them(tmp_path: Path) -> Non
         other.metrics.serve_tasks(["click"], 6)
         assert await one.value("generation") == await other.value("generation") == 6
         assert await one.value("tasks_resident") == 1
+        for worker, generation in (("0", 7), ("1", 6)):
+            assert await other.value("worker_generation", worker=worker) == generation
         one.metrics.use_provider("CPU")
         other.metrics.use_provider("CPU")
         assert await one.value("provider", provider="CPU") == 1
@@ -77,12 +79,19 @@ async def test_no_count_goes_back_when_a_worker_dies_and_another_takes_its_place
     tmp_path: Path,
 ) -> None:
     async with workers(tmp_path, 2) as (one, other):
+        for worker in (one, other):
+            worker.metrics.serve_tasks(["click"], 1)
+            with worker.metrics.scoring() as counted:
+                counted.tasks = ["click"]
         one.metrics.scored([], 5, "none")
         other.metrics.scored([], 3, "none")
         assert await one.value("scored_rows_total") == 8
         other.die()
         assert await one.value("scored_rows_total") == 8
+        assert await one.value("task_requests_total", task="click", outcome="scored") == 2
+        assert await one.value("task_request_seconds_count", task="click") == 2
         assert await one.value("workers") == 1
+        assert await one.value("worker_generation", worker="1") is None
         successor = Worker(tmp_path, 1)
         await successor.slot.start()
         assert await one.value("scored_rows_total") == 8
