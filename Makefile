@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test chaos check format clean bench-quality bench-train bench-graft
+.PHONY: demo test chaos check format clean bench-quality bench-train bench-graft bench-overload
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-quality   every model on real data, then docs/QUALITY.md"
 	@echo "make bench-train     training speed beside torch-rechub's"
 	@echo "make bench-graft     10,000 grafts and rollbacks under load"
+	@echo "make bench-overload  three times the load that can be served"
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("taskgraft needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -49,6 +50,9 @@ bench-quality: $(READY)
 
 bench-train: $(READY)
 	$(BIN)/python -m benchmarks.training_speed $(ARGS)
+
+bench-overload: $(READY)
+	$(BIN)/python -m benchmarks.overload $(ARGS)
 
 bench-graft: $(READY)
 	$(BIN)/python -m benchmarks.graft $(ARGS)

@@ -78,6 +78,10 @@ class RunningService:
         """Memory of all workers; what they share counts once."""
         return sum(_pss_kib(pid) for pid in self._pids())
 
+    def cpu_s(self) -> float:
+        """Processor time that all workers have had."""
+        return sum(_cpu_s(pid) for pid in self._pids())
+
     def _wait(self, log: Path) -> None:
         end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end and self._process.poll() is None:
@@ -95,6 +99,12 @@ class RunningService:
         answer = httpx.get(f"{self.admin}/v1/workers", headers=self.headers, timeout=30)
         workers: list[dict[str, Any]] = answer.raise_for_status().json()["workers"]
         return [int(worker["id"].split("-")[-2]) for worker in workers]
+
+
+def _cpu_s(pid: int) -> float:
+    # After the name in brackets, which may hold anything: user and system time are fields 14, 15.
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pss_kib(pid: int) -> int:

@@ -15,6 +15,7 @@ from contract.schema import FeatureSchema
 from service.api.admin import grafting_router, reading_router
 from service.api.application import application
 from service.api.boundary import Boundary, Headers, Stamp
+from service.api.doorkeeper import Doorkeeper
 from service.api.events import EventsRoute
 from service.api.guard import Guard
 from service.api.health import Exposition, health_router, live_router
@@ -26,6 +27,8 @@ from service.gate import Gate
 from service.metrics import Metrics
 from service.openapi import admin_document, public_document
 from service.settings import Settings
+
+_GATED = ("/v1/score", "/v1/events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,16 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process's service: two applications over the same objects."""
+    """One process's service: two applications over the same objects.
+
+    Attributes:
+        turn_away: answers for the public port what need not even be begun.
+    """
 
     settings: Settings
     public: ASGIApp
     admin: ASGIApp
+    turn_away: Doorkeeper
     gate: Gate
     metrics: Metrics
     parts: Parts
@@ -83,7 +91,9 @@ def create_service(
         exposition: what /metrics tells; these figures by default.
     """
     metrics = metrics or Metrics()
-    gate = Gate(settings.max_in_flight)
+    gate = Gate(
+        settings.max_in_flight, settings.default_deadline_ms / 1000, settings.max_task_share
+    )
     metrics.in_flight.set_function(lambda: gate.in_flight)
     metrics.ready.set_function(lambda: gate.state == "ready")
     parts = open_parts(settings, metrics)
@@ -91,6 +101,7 @@ def create_service(
         settings=settings,
         public=_public(settings, gate, metrics, parts, exposition or _alone(metrics)),
         admin=_admin(settings, gate, metrics, parts),
+        turn_away=Doorkeeper(gate, _GATED, metrics),
         gate=gate,
         metrics=metrics,
         parts=parts,

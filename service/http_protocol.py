@@ -1,6 +1,8 @@
 """uvicorn's HTTP protocol with bounds on how a request arrives.
 
     bytes --GuardedProtocol--> uvicorn
+                ├--> turn_away's answer, before anything is made of the request
+                ├--> 400, connection closed: no HTTP
                 ├--> 431, connection closed: too much head, chunk framing or trailer
                 └--> 408, connection closed: no whole request within arrival_s
 
@@ -11,21 +13,39 @@ the event loop. How much body there may be is for the routes to say.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.api.boundary import sound_request_id
+from service.api.errors import Problem
 
 _MAX_SURROUND_BYTES = 65_536
+_NO_HTTP = Problem(400, "malformed", "the bytes are no HTTP/1.1 request")
+_TOO_MUCH = Problem(
+    431,
+    "head_too_large",
+    f"head, chunk framing and trailer may be {_MAX_SURROUND_BYTES} bytes, and as many as the body",
+)
+TurnAway = Callable[[Scope], bytes | None]  # a whole answer, or None to let the request in
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
     arrival_s: float
+    turn_away: TurnAway
 
     @classmethod
-    def within(cls, arrival_s: float) -> type[GuardedProtocol]:
-        """A class that knows its bound: the server makes the protocols itself."""
-        return type(cls.__name__, (cls,), {"arrival_s": arrival_s})
+    def within(cls, arrival_s: float, turn_away: TurnAway) -> type[GuardedProtocol]:
+        """A class that knows its bounds: the server makes the protocols itself."""
+        return type(
+            cls.__name__, (cls,), {"arrival_s": arrival_s, "turn_away": staticmethod(turn_away)}
+        )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -50,7 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._other_bytes += len(data) - (self._body_bytes - body_before)
             # As much again as there is body: chunks may be small, but not tiny.
             if self._other_bytes > _MAX_SURROUND_BYTES + self._body_bytes:
-                self._refuse(b"431 Request Header Fields Too Large")
+                self._refuse(_TOO_MUCH)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -65,6 +85,23 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arriving = False
         self._stop_timer()
         super().on_message_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # Answered before its last byte came, which ended the wait for the next request.
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # Whoever waits for leave to send, or sends in a row, needs the care of the long way.
+        simple = cycle.keep_alive and not cycle.waiting_for_100_continue and not self.pipeline
+        answer = self.turn_away(cast(Scope, cycle.scope)) if simple else None
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        self.transport.write(answer)
+        cycle.response_started = cycle.response_complete = True
+        self.on_response_complete()
 
     def _watch_arrival(self) -> None:
         if self._timer is None:
@@ -81,13 +118,18 @@ class GuardedProtocol(HttpToolsProtocol):
             # It is us who do not read, for an earlier request of this connection is being answered.
             self._watch_arrival()
         else:
-            self._refuse(b"408 Request Timeout")
+            self._refuse(
+                Problem(408, "timeout", f"the request did not come whole in {self.arrival_s:g} s")
+            )
 
-    def _refuse(self, status: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(_NO_HTTP)
+
+    def _refuse(self, problem: Problem) -> None:
         if self.transport.is_closing():
             return
         # Nothing may come between the parts of an answer that has begun.
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            head = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % status)
+            closing = replace(problem, headers={"Connection": "close"})
+            self.transport.write(closing.answer(sound_request_id(None)))
         self.transport.close()

@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterator
 import structlog
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from service.app import Parts, Service, create_service
 from service.errors import ConfigError
-from service.http_protocol import GuardedProtocol
+from service.http_protocol import GuardedProtocol, TurnAway
 from service.logs import configure_logs
 from service.metrics import Metrics
 from service.parts import open_parts
@@ -98,8 +98,11 @@ class Server:
         self._early = early
         self._on_ready = on_ready
         self._servers = [
-            _Uvicorn(_configuration(app, service.settings))
-            for app in (service.public, service.admin)
+            _Uvicorn(_configuration(app, service.settings, turn_away))
+            for app, turn_away in (
+                (service.public, service.turn_away),
+                (service.admin, _let_in),
+            )
         ]
         self._starting: asyncio.Task[None] | None = None
         self._stopping = False
@@ -199,10 +202,14 @@ async def _serve(server: Server) -> None:
     await server.run()
 
 
-def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def _let_in(scope: Scope) -> None:
+    """The admin port refuses nobody for want of room."""
+
+
+def _configuration(app: ASGIApp, settings: Settings, turn_away: TurnAway) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=GuardedProtocol.within(settings.arrival_s),
+        http=GuardedProtocol.within(settings.arrival_s, turn_away),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -118,7 +118,17 @@ class Settings(BaseSettings):
     )
     max_prompts: int = Field(default=4096, ge=1, le=1 << 20, description="Grafted tasks, live.")
     max_in_flight: int = Field(
-        default=128, ge=1, description="Requests at once in each worker; more are answered 429."
+        default=128,
+        ge=1,
+        description="Requests at once in each worker; fewer when more could not be answered within "
+        "half the default deadline. All others are answered 429.",
+    )
+    max_task_share: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="Part of those places that requests naming one same task may hold, so that a "
+        "hot task leaves room for the others.",
     )
     arrival_s: float = Field(
         default=20.0, gt=0, le=300, description="A request must have arrived whole within this."

@@ -53,7 +53,7 @@ class Boundary:
         since = time.perf_counter()
         headers = dict(scope["headers"])
         scope[HEADERS] = headers
-        request_id = scope[REQUEST_ID] = _request_id(headers.get(b"x-request-id"))
+        request_id = scope[REQUEST_ID] = sound_request_id(headers.get(b"x-request-id"))
         context = logged_id.set(request_id)
         answer = _Answer(send, request_id, self._stamp)
         try:
@@ -121,7 +121,8 @@ async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
     await send_json(send, problem.status, problem.body(request_id), *headers)
 
 
-def _request_id(given: bytes | None) -> str:
+def sound_request_id(given: bytes | None) -> str:
+    """The caller's own, or a new one."""
     if given is not None and _SOUND_ID.fullmatch(given):
         return given.decode("ascii")
     return os.urandom(16).hex()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import orjson
 import structlog
@@ -61,6 +62,19 @@ class Problem:
     def body(self, request_id: str) -> bytes:
         error = {"code": self.code, "message": self.message, **self.extra}
         return orjson.dumps({"error": _plain(error), "request_id": request_id})
+
+    def answer(self, request_id: str) -> bytes:
+        """The whole answer as it goes over the wire, for whoever speaks before any application."""
+        body = self.body(request_id)
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "X-Request-ID": request_id,
+            **self.headers,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        status = HTTPStatus(self.status)
+        return f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n".encode("latin-1") + body
 
 
 def problem_of(err: Exception) -> Problem:

@@ -44,7 +44,9 @@ class ScoreRoute:
         with self._gate:
             with self._metrics.stage("parse"):
                 request = self._decoder.score(body)
-            result = await self._scorer.score(request)
+            deadline_s = None if request.deadline_ms is None else request.deadline_ms / 1000
+            with self._gate.serving(request.tasks or (), deadline_s):
+                result = await self._scorer.score(request)
             with self._metrics.stage("write"):
                 await send_json(send, 200, _serialise(result, scope[REQUEST_ID]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -97,7 +98,12 @@ def test_two_requests_in_one_packet_get_two_answers(live: LiveServer) -> None:
     ],
 )
 def test_broken_bytes_get_a_client_error(live: LiveServer, raw: bytes, expected: set[int]) -> None:
-    assert status(exchange(live.public, raw)) in expected
+    answer = exchange(live.public, raw)
+    assert status(answer) in expected
+    head, _, body = answer.partition(b"\r\n\r\n")
+    document = json.loads(body)
+    assert set(document["error"]) >= {"code", "message"}
+    assert f"x-request-id: {document['request_id']}".encode() in head.lower()
     raw = HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD
     assert status(exchange(live.public, raw)) == 200
     assert live.service.gate.in_flight == 0

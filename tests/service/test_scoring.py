@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.embedded_store import open_embedded_store
+from service.engine import Engine, EnginePool
 from service.errors import (
     DeadlineExceeded,
     InvalidField,
@@ -13,10 +16,13 @@ from service.errors import (
     TooLarge,
     UnknownTask,
 )
+from service.feature_ladder import FeatureLadder
 from service.features import Event, UserFeatures
 from service.messages import Rank
 from service.near_cache import NearCache, NearCacheOptions
 from service.packing import Layout
+from service.scoring import Scorer
+from tests.service.endless import endless_bundle
 from tests.service.tiny import LIMITS, NoFeatures, request, tiny
 
 
@@ -144,11 +150,24 @@ async def test_a_stored_history_scores_as_the_same_history_sent(tmp_path: Path) 
 async def test_a_deadline_that_passed_is_said(tmp_path: Path) -> None:
     class Slow(NoFeatures):
         async def read(self, user: str, items: object = ()) -> UserFeatures:
-            import asyncio
-
             await asyncio.sleep(60)
             raise AssertionError
 
     async with tiny(tmp_path, Slow()) as world:  # type: ignore[arg-type]  # reads only
         with pytest.raises(DeadlineExceeded, match="5 ms"):
             await world.scorer.score(request(deadline_ms=5))
+
+
+async def test_a_deadline_ends_the_run_itself(tmp_path: Path) -> None:
+    """The only engine thread is free again, or closing the pool would wait for ever."""
+    async with tiny(tmp_path / "tasks") as world:
+        pool = EnginePool(1)
+        model = replace(world.model, engine=Engine.open(endless_bundle(tmp_path)))
+        world.registry.snapshot = replace(world.registry.snapshot, model=model)
+        features = FeatureLadder(NoFeatures(), None)  # type: ignore[arg-type]  # reads only
+        scorer = Scorer(world.registry, pool, features, world.metrics, LIMITS)
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded):
+                await scorer.score(request(deadline_ms=50))
+        assert await asyncio.to_thread(pool.executor.submit(int, 1).result) == 1
+        pool.close()

@@ -1,0 +1,171 @@
+"""A cheap caller of one address: at a steady rate, or as fast as it is answered.
+
+    rate, seconds    --Caller.flow------> Outcome of each request; none waits for another
+    callers, seconds --Caller.saturate--> Outcome of each request, asked when the last was answered
+
+One protocol object per connection and no task per request, so that asking costs a small part of
+answering. A request that finds no free connection opens one; past the most, it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_TICK_S = 0.001
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request's end.
+
+    Attributes:
+        latency_s: from the planned moment to the last byte of the answer.
+        status: 0 when the connection broke, or none could be had.
+    """
+
+    latency_s: float
+    status: int
+
+
+def post(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+
+
+class Caller:
+    """Sends one request again and again, over connections that are kept."""
+
+    def __init__(
+        self, address: tuple[str, int], request: bytes, most_connections: int = 1024
+    ) -> None:
+        self._address = address
+        self._request = request
+        self._most = most_connections
+        self._free: deque[_Connection] = deque()
+        self._open = 0
+        self._asked = 0
+        self._heard: list[Outcome] = []
+        self._opening: set[asyncio.Task[None]] = set()
+        self._next: Callable[[], None] = lambda: None
+
+    async def flow(self, rate: float, seconds: float) -> list[Outcome]:
+        """Ask so many times a second, evenly, then wait for the last answer."""
+        start = time.perf_counter()
+        for number in range(round(rate * seconds)):
+            due = start + number / rate
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(max(early, _TICK_S))
+            self._ask(due)
+        return await self._finished()
+
+    async def saturate(self, callers: int, seconds: float) -> list[Outcome]:
+        """So many callers, each of whom asks again as soon as it is answered."""
+        end = time.perf_counter() + seconds
+
+        def again() -> None:
+            if (now := time.perf_counter()) < end:
+                self._ask(now)
+
+        self._next = again
+        for _ in range(callers):
+            again()
+        await asyncio.sleep(seconds)
+        return await self._finished()
+
+    def close(self) -> None:
+        while self._free:
+            self._free.pop().transport.close()
+
+    def _ask(self, due: float) -> None:
+        self._asked += 1
+        if self._free:
+            self._free.pop().ask(self._request, due)
+        elif self._open < self._most:
+            self._open += 1
+            task = asyncio.create_task(self._connect(due))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+        else:
+            self._note(due, 0)
+
+    async def _connect(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self._answered), *self._address
+            )
+        except OSError:
+            self._open -= 1
+            self._note(due, 0)
+        else:
+            connection.ask(self._request, due)
+
+    def _answered(self, connection: _Connection, status: int, *, lost: bool) -> None:
+        if lost:
+            self._open -= 1
+        else:
+            self._free.append(connection)
+        if connection.due is not None:
+            due, connection.due = connection.due, None
+            self._note(due, status)
+        elif lost and connection in self._free:
+            self._free.remove(connection)
+
+    def _note(self, due: float, status: int) -> None:
+        self._heard.append(Outcome(time.perf_counter() - due, status))
+        self._next()
+
+    async def _finished(self) -> list[Outcome]:
+        self._next = lambda: None
+        end = time.perf_counter() + _PATIENCE_S
+        while len(self._heard) < self._asked and time.perf_counter() < end:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(_TICK_S)
+        heard, missing = self._heard, self._asked - len(self._heard)
+        self._heard, self._asked = [], 0
+        return heard + [Outcome(_PATIENCE_S, 0)] * missing
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, answered: Callable[..., None]) -> None:
+        self._answered = answered
+        self._received = b""
+        self.due: float | None = None
+
+    def ask(self, request: bytes, due: float) -> None:
+        self.due = due
+        self.transport.write(request)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lower = head.lower()
+        length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(body) < length:
+            return
+        self._received = b""
+        status = int(head[9:12])
+        if b"connection: close" in lower:
+            self.transport.close()
+        else:
+            self._answered(self, status, lost=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._answered(self, 0, lost=True)

@@ -1,0 +1,43 @@
+"""The answer of a full house, before a request costs more than its head.
+
+    scope --Doorkeeper--> None: let it in | the bytes of a 429 in the one JSON form, counted
+
+Under overload most requests are refused, so what a refusal costs decides how many others are
+served: this one starts no task and reads no body. Health checks, documents and metrics are never
+refused for want of room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.types import Scope
+
+from service.api.boundary import sound_request_id
+from service.api.errors import problem_of
+from service.errors import Overloaded
+from service.gate import Gate
+from service.metrics import Metrics
+
+
+class Doorkeeper:
+    """Stands before the public port's direct routes."""
+
+    def __init__(self, gate: Gate, paths: Collection[str], metrics: Metrics) -> None:
+        self._gate = gate
+        self._record = {path: metrics.request(path) for path in paths}
+
+    def __call__(self, scope: Scope) -> bytes | None:
+        record = self._record.get(scope["path"])
+        # While draining each answer ends its connection, which is for the Boundary to do.
+        if record is None or scope["method"] != "POST" or self._gate.state != "ready":
+            return None
+        try:
+            self._gate.check()
+        except Overloaded as err:
+            problem = problem_of(err)
+        else:
+            return None
+        record(problem.status, 0.0, problem.code)
+        headers = dict(scope["headers"])
+        return problem.answer(sound_request_id(headers.get(b"x-request-id")))

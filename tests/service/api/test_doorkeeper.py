@@ -1,0 +1,65 @@
+"""A full house over real HTTP: refused at the door, and at the door alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+
+from tests.fakes import FakeParts
+from tests.live_server import ADMIN, LiveServer, live_server, settings_for_tests
+from tests.service_process import until
+
+REQUEST = {"user_id": 1, "item_ids": [1]}
+
+
+@contextmanager
+def full_house() -> Iterator[LiveServer]:
+    """A service with one place, which is taken."""
+    parts = FakeParts()
+    with (
+        live_server(parts.open, settings_for_tests(max_in_flight=1)) as live,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        live.loop.call_soon_threadsafe(parts.scorer.held.clear)
+        held = pool.submit(httpx.post, f"{live.public}/v1/score", json=REQUEST)
+        until(lambda: live.service.gate.in_flight == 1)
+        yield live
+        live.loop.call_soon_threadsafe(parts.scorer.held.set)
+        assert held.result(timeout=20).status_code == 200
+
+
+def test_a_refusal_has_the_form_of_all_others_and_keeps_the_connection() -> None:
+    with full_house() as live, httpx.Client(base_url=live.public) as client:
+        named = {"X-Request-ID": "mine"}
+        answers = [client.post("/v1/score", json=REQUEST, headers=named) for _ in range(3)]
+        client.post("/v1/events", json={"events": []})
+        figures = client.get("/metrics").text
+    for answer in answers:
+        assert answer.status_code == 429
+        assert answer.json()["error"]["code"] == "overloaded"
+        assert answer.json()["request_id"] == answer.headers["X-Request-ID"] == "mine"
+        assert int(answer.headers["Retry-After"]) >= 1
+    sockets = {answer.extensions["network_stream"] for answer in answers}
+    assert len(sockets) == 1
+    assert 'taskgraft_requests_total{route="/v1/score",status="4xx"} 3.0' in figures
+    assert 'taskgraft_requests_total{route="/v1/events",status="4xx"} 1.0' in figures
+
+
+def test_a_body_that_comes_after_the_refusal_is_passed_over() -> None:
+    """In bytes of its own, as a slow caller sends it: the next request is read as such."""
+    with full_house() as live, httpx.Client(base_url=live.public) as client:
+        slow = client.post("/v1/score", content=iter([b'{"user_id": 1, ', b'"item_ids": [1]}']))
+        assert slow.status_code == 429
+        assert client.post("/v1/score", json=REQUEST).status_code == 429
+        assert client.get("/v1/tasks").status_code == 200
+
+
+def test_health_figures_and_administration_never_lack_room() -> None:
+    with full_house() as live:
+        for path in ("/livez", "/readyz", "/metrics", "/v1/tasks", "/openapi.json"):
+            assert httpx.get(f"{live.public}{path}").status_code == 200
+        assert httpx.get(f"{live.admin}/v1/workers", headers=ADMIN).status_code == 200
+        assert httpx.get(f"{live.public}/v1/score").status_code == 405
