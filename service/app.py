@@ -20,6 +20,7 @@ from service.api.events import EventsRoute
 from service.api.guard import Guard
 from service.api.health import Exposition, health_router, live_router
 from service.api.ports import Events, Grafting, Scores, Tasks
+from service.api.routing import routing_router
 from service.api.score import ScoreRoute
 from service.api.tasks import schema_router, tasks_router
 from service.decoder import RequestDecoder
@@ -138,6 +139,7 @@ def _admin(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> AS
     routers = (
         reading_router(parts.tasks),
         grafting_router(parts.grafting, settings),
+        routing_router(parts.tasks, parts.grafting),
         live_router(),
     )
     app = application("taskgraft administration", routers, openapi=False, docs=False)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from service.drift import Tally
 from service.errors import NotConverged, StoreUnavailable
 from service.task_store import Acknowledgement, TaskStore
 
@@ -30,19 +32,26 @@ class Fleet:
     Args:
         store: where all tell.
         own: how far this worker has come, now.
+        counted: what it has counted of versions that are compared.
         patience_s: how long a change waits for the others.
     """
 
     def __init__(
-        self, store: TaskStore, own: Callable[[], Acknowledgement], patience_s: float
+        self,
+        store: TaskStore,
+        own: Callable[[], Acknowledgement],
+        counted: Callable[[], tuple[Tally, ...]],
+        patience_s: float,
     ) -> None:
         self._store = store
         self._own = own
+        self._counted = counted
         self.patience_s = patience_s
 
     async def tell(self) -> None:
         """Raises StoreUnavailable."""
-        await asyncio.to_thread(self._store.acknowledge, self._own(), _LEASE_S)
+        told = replace(self._own(), tallies=self._counted())
+        await asyncio.to_thread(self._store.acknowledge, told, _LEASE_S)
 
     async def leave(self) -> None:
         """Nobody needs to wait for this worker any more."""

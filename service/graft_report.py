@@ -6,9 +6,10 @@ TaskRegistry --> GraftReport --> the admin port's ChangeView
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.prover import Checks
+from service.routing import Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class GraftReport:
         workers: all that are alive, and how far each has come.
         checks: each check that was passed, with its figure.
         created: whether the task is new.
+        routing: which versions see traffic beside it.
     """
 
     name: str
@@ -29,3 +31,4 @@ class GraftReport:
     checks: Checks
     took_ms: float
     created: bool = False
+    routing: Routing = field(default_factory=Routing)

@@ -21,12 +21,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from service.drift_figures import DRIFT_METRICS
 from service.metrics import Metrics
 
 WRITE_EVERY_S = 5.0
 _NUDGE_S = 0.25
 _LEAST = {"taskgraft_generation", "taskgraft_tasks_resident"}  # what all workers have reached
-_MOST = {"taskgraft_provider"}
+_MOST = {"taskgraft_provider", *DRIFT_METRICS}  # every worker tells the drift of all
 _Labels = tuple[tuple[str, str], ...]
 
 

@@ -2,20 +2,22 @@
 
     routes, scorer, registry, stores --observe, count, set--> Metrics --exposition--> /metrics
 
-Labels are bounded: routes, stages, tiers and reasons come from code, task names from the registry,
-never from what a caller typed. Event loop only.
+Labels are bounded: routes, stages, tiers and reasons come from code, task names and the versions
+compared from the registry, never from what a caller typed. Event loop only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
+from service.drift import Figures, Pair
+from service.drift_figures import DriftFigures
 from service.errors import DeadlineExceeded, InvalidField
 from service.task_figures import Outcome, TaskFigures
 
@@ -120,6 +122,9 @@ class Metrics:
         )
         self._stage = {stage: self._stages.labels(stage) for stage in STAGES}
         self._rows = counter("scored_rows", "Candidates scored.")
+        self._canaries_stopped = counter("canaries_stopped", "Canaries that a guard took away.")
+        self._drift = DriftFigures()
+        self.registry.register(self._drift)
         self._degraded = counter("degraded", "Score answers, by history tier.", "tier")
         self._grafts = counter(
             "grafts", "Changes of tasks, by outcome and reason of refusal.", "outcome", "reason"
@@ -165,6 +170,17 @@ class Metrics:
         self._rows.inc(rows)
         self._degraded.labels(tier).inc()
         self._task_figures.add_rows(tasks, rows)
+
+    def canaries_scored(self, tasks: Sequence[str], rows: int) -> None:
+        """One score answer: the tasks whose canary gave it."""
+        self._task_figures.add_canary_rows(tasks, rows)
+
+    def canary_stopped(self) -> None:
+        self._canaries_stopped.inc()
+
+    def drifted(self, figures: Mapping[Pair, Figures]) -> None:
+        """These versions are compared now; the series of all others end."""
+        self._drift.tell(figures)
 
     def store_fault(self, reason: str) -> None:
         self._store_faults.labels(reason).inc()

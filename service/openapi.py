@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from contract.schema import FeatureSchema
 from service.api.admin import Rollback
 from service.api.guard import OPEN_PATHS
+from service.api.routing import RoutingBody
 from service.api.views import refusals
 from service.messages import EventsAnswer, ScoreAnswer
 from service.request_types import documented_score_type, events_type
@@ -63,7 +64,9 @@ def admin_document(app: FastAPI) -> Document:
     document = _document(app)
     schemes = {"token": {"type": "http", "scheme": "bearer"}}
     document["components"]["securitySchemes"] = schemes
-    document["components"]["schemas"]["Rollback"] = Rollback.model_json_schema()
+    for body in (Rollback, RoutingBody):
+        schema = body.model_json_schema(ref_template=_REF.format(name="{model}"))
+        document["components"]["schemas"] |= schema.pop("$defs", {}) | {body.__name__: schema}
     for path, operations in document["paths"].items():
         if path in OPEN_PATHS:
             continue

@@ -15,6 +15,7 @@ from contract.errors import PromptMisfit
 from contract.schema import FeatureSchema
 from service.app import Parts
 from service.cores import cores_at_hand, engine_threads
+from service.drift_watch import DriftWatch
 from service.embedded_store import open_embedded_store
 from service.engine import EnginePool
 from service.errors import ConfigError
@@ -57,6 +58,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     features = open_ladder(settings, schema, metrics.store_fault)
     registry = TaskRegistry(model, PromptProver(pool), store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
+    watch = DriftWatch(registry, metrics, _log)
     limits = Limits(
         max_tasks_by_default=settings.max_tasks_by_default,
         default_deadline_s=settings.default_deadline_ms / 1000,
@@ -75,14 +77,16 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
                 "TASKGRAFT_TASK_STORE and graft prompts tuned on this one"
             ) from err
         metrics.serve_tasks(registry.snapshot.names, registry.snapshot.generation)
+        watch.start()
 
     async def stop() -> None:
+        await watch.stop()
         await follower.stop()
         pool.close()
         await features.close()
 
     scorer = Scorer(registry, pool, features, metrics, limits)
-    catalog = TaskCatalog(registry, store)
+    catalog = TaskCatalog(registry, watch, store)
     return Parts(schema, scorer, catalog, registry, features, start, stop, registry.worker)
 
 

@@ -18,7 +18,7 @@ from contract.prompt import Prompt, read_prompt
 from service.engine import Cancellation, EnginePool
 from service.errors import TaskRejected
 from service.model import Model
-from service.snapshot import Resident
+from service.resident import Resident
 
 # A handful of golden rows takes about a millisecond; what needs this long may never serve.
 _REPLAY_LIMIT_S = 5.0

@@ -20,6 +20,7 @@ import time
 from dataclasses import replace
 
 from contract.errors import PromptMisfit
+from service.drift import Drift
 from service.errors import (
     CorruptStore,
     PromptMissing,
@@ -33,9 +34,20 @@ from service.metrics import Metrics
 from service.model import Model
 from service.named_locks import NamedLocks
 from service.prover import Checks, PromptProver
+from service.resident import Resident
 from service.rollout import Rollout, Step, Switch, Wait
-from service.snapshot import Resident, Snapshot
-from service.task_changes import activate, expire, graft, propose, propose_graft, remove
+from service.routing import Wanted
+from service.snapshot import Snapshot
+from service.task_changes import (
+    activate,
+    expire,
+    graft,
+    propose,
+    propose_graft,
+    propose_route,
+    remove,
+    route,
+)
 from service.task_store import (
     Acknowledgement,
     DesiredState,
@@ -76,8 +88,9 @@ class TaskRegistry:
         self.snapshot = Snapshot.of(model, {}, DesiredState())
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.behind = ""  # why this process does not follow the desired state; empty if it does
-        self.fleet = Fleet(store, self.acknowledgement, patience_s)
-        self._rollout = Rollout(self._commit, self.fleet)
+        self.drift = Drift()
+        self.fleet = Fleet(store, self.acknowledgement, self.drift.tallies, patience_s)
+        self._rollout = Rollout(self.commit, self.fleet)
 
     # --- following the desired state ---------------------------------------------------------
 
@@ -93,13 +106,16 @@ class TaskRegistry:
             if state is None:
                 state = await asyncio.to_thread(self._store.read)
             if state.generation > self.snapshot.generation:
-                model, residents = self.snapshot.model, {}
-                for name, task in state.tasks.items():
-                    version = None if task.active is None else task.find(task.active)
-                    if version is not None:
-                        residents[name] = await self._resident(name, version)
+                held = {
+                    name: {
+                        version.version: await self._resident(name, version)
+                        for version in task.versions
+                        if version.version in task.held
+                    }
+                    for name, task in state.tasks.items()
+                }
                 self._ready, self._refused = await self._candidates(state)
-                self.snapshot = Snapshot.of(model, residents, state)
+                self.snapshot = Snapshot.of(self.snapshot.model, held, state)
                 self._metrics.serve_tasks(self.snapshot.names, state.generation)
             return self.snapshot
 
@@ -107,20 +123,19 @@ class TaskRegistry:
         """What may score next, held ready by digest, and what cannot be served here, and why."""
         ready, refused = {}, {}
         for name, candidate in state.candidates.items():
-            version = state.task(name).find(candidate.version)
-            if version is None:
-                continue  # so many grafts meanwhile that this one is not kept
+            versions = [v for v in state.task(name).versions if v.version in candidate.held]
             try:
-                ready[version.sha256] = await self._resident(name, version)
+                for version in versions:
+                    ready[version.sha256] = await self._resident(name, version)
             except _UNFIT as err:
                 refused[name] = str(err)
         return ready, refused
 
     async def _resident(self, name: str, version: TaskVersion) -> Resident:
-        """The prompt of a version: the live one, one set aside, or loaded and proved."""
-        live = self.snapshot.prompts.get(name)
-        if live is not None and (live.sha256, live.version) == (version.sha256, version.version):
-            return live
+        """The prompt of a version: a live one, one set aside, or loaded and proved."""
+        for live in self.snapshot.holding(name):
+            if (live.sha256, live.version) == (version.sha256, version.version):
+                return live
         found = self._aside.get(version.sha256) or self._ready.get(version.sha256)
         if found is None:
             content = await asyncio.to_thread(self._store.prompt, version.sha256)
@@ -189,7 +204,9 @@ class TaskRegistry:
     async def rollback(
         self, name: str, version: int | None, *, actor: str, wait: Wait = "all"
     ) -> GraftReport:
-        """Let an earlier version score again: the one named, or the next older one.
+        """Let an earlier version score for everybody again.
+
+        That is the one named, or the stable one while a canary is out, or else the next older.
 
         Raises:
             UnknownTask: no such grafted task.
@@ -200,7 +217,7 @@ class TaskRegistry:
         self._refuse_head(name)
 
         def wanted(state: DesiredState) -> int:
-            return _older(name, state.task(name)) if version is None else version
+            return _earlier(name, state.task(name)) if version is None else version
 
         switch = Switch(
             name,
@@ -212,6 +229,31 @@ class TaskRegistry:
             state = await self._run(switch, wait)
         return await self._report(name, state.task(name).active, {}, started, wait)
 
+    async def route(
+        self, name: str, wanted: Wanted, *, actor: str, wait: Wait = "all"
+    ) -> GraftReport:
+        """Choose the stable version, and which others see traffic beside it.
+
+        Raises:
+            UnknownTask: no such grafted task.
+            TaskConflict: no such version, or a pre-trained head.
+            InvalidField: a routing that contradicts itself.
+            NotConverged: another worker cannot serve one of the versions.
+        """
+        started = time.perf_counter()
+        self._refuse_head(name)
+        switch = Switch(
+            name,
+            actor,
+            at_once=lambda state: route(state, wanted, name, actor, time.time()),
+            proposal=lambda state: propose_route(state, wanted, name, actor, time.time()),
+        )
+        async with self._names.hold(name):
+            state = await self._run(switch, wait)
+        task = state.task(name)
+        report = await self._report(name, task.active, {}, started, wait)
+        return replace(report, routing=task.routing)
+
     async def remove(self, name: str, *, actor: str) -> GraftReport:
         """Take a grafted task away; requests in flight still answer.
 
@@ -222,14 +264,14 @@ class TaskRegistry:
         started = time.perf_counter()
         self._refuse_head(name)
         async with self._names.hold(name):
-            await self._commit(lambda state: remove(state, name, actor, time.time()))
+            await self.commit(lambda state: remove(state, name, actor, time.time()))
         return await self._report(name, None, {}, started, "all")
 
     async def _run(self, switch: Switch, wait: Wait) -> DesiredState:
         """Once begun, a caller who leaves stops nothing: no candidate is left half way."""
         return await asyncio.shield(asyncio.ensure_future(self._rollout.run(switch, wait)))
 
-    async def _commit(self, change: Step) -> DesiredState:
+    async def commit(self, change: Step) -> DesiredState:
         """Commit, then publish: once committed, a caller who leaves stops nothing."""
         served = self.snapshot.generation
         gone_by = time.time() - 4 * self.fleet.patience_s
@@ -273,7 +315,9 @@ class TaskRegistry:
         return GraftReport(name, version, generation, workers, checks, took_ms)
 
 
-def _older(name: str, task: TaskState) -> int:
+def _earlier(name: str, task: TaskState) -> int:
+    if task.active is not None and task.routing.canary is not None:
+        return task.active
     older = [v.version for v in task.versions if task.active is None or v.version < task.active]
     if not older:
         raise TaskConflict(f"task {name} has no version older than {task.active}")

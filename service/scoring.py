@@ -22,6 +22,8 @@ from service.feature_ladder import FeatureLadder
 from service.features import UserFeatures
 from service.messages import Degraded, Rank, ScoreRequest
 from service.metrics import Metrics, Scoring
+from service.model import Model
+from service.plan import Plan
 from service.registry import TaskRegistry
 from service.snapshot import Snapshot
 
@@ -100,14 +102,27 @@ class Scorer:
             features, degraded = await self._fetch(request, budget_s * _FEATURE_SHARE)
         with self._metrics.stage("encode"):
             arrays = snapshot.model.encoder.encode(request, features)
+        heads, prompts = snapshot.divide(names)
+        plan = Plan.of(snapshot, prompts, str(request.user_id))
         with self._metrics.stage("run"):
-            scores = await self._run(arrays, names, snapshot)
+            scored = await self._run(snapshot.model, arrays, heads, plan)
+        columns = {name: scored.prompts[:, at] for at, name in enumerate(prompts)} | scored.heads
+        scores = {name: columns[name] for name in names}
         ranking = None if request.rank is None else _rank(request, request.rank, scores)
         self._metrics.scored(names, len(request.item_ids), degraded)
-        versions = {name: snapshot.version(name) for name in names}
+        if plan.compared:
+            self._compare(plan, scored)
+        answering = plan.versions(prompts)
+        versions = {name: answering.get(name, 0) for name in names}
         return ScoreResult(
             snapshot.model.id, snapshot.generation, scores, versions, ranking, degraded
         )
+
+    def _compare(self, plan: Plan, scored: Scored) -> None:
+        """Count once the answer is out; an error in there is a line in the log, and no more."""
+        self._metrics.canaries_scored(plan.canaries, len(scored.prompts))
+        observe = self._registry.drift.observe
+        asyncio.get_running_loop().call_soon(observe, plan.compared, scored.prompts)
 
     def _tasks(self, request: ScoreRequest, snapshot: Snapshot) -> Sequence[str]:
         live = snapshot.names
@@ -138,24 +153,20 @@ class Scorer:
         return features, step
 
     async def _run(
-        self, arrays: dict[str, NDArray[Any]], names: Sequence[str], snapshot: Snapshot
-    ) -> dict[str, NDArray[np.float32]]:
+        self, model: Model, arrays: dict[str, NDArray[Any]], heads: Sequence[str], plan: Plan
+    ) -> Scored:
         """Run the engine off the event loop; a caller that goes away stops its run."""
-        heads, prompts = snapshot.divide(names)
-        model = snapshot.model
-        slots = [snapshot.resident(name).slot for name in prompts]
+        slots = [resident.slot for resident in plan.residents]
         bank = model.bank.select(slots) if slots else None
         cancellation = Cancellation()
         loop = asyncio.get_running_loop()
         try:
-            scored: Scored = await loop.run_in_executor(
+            return await loop.run_in_executor(
                 self._pool.executor, model.engine.run, arrays, heads, bank, cancellation
             )
         except asyncio.CancelledError:
             cancellation.cancel()
             raise
-        columns = {name: scored.prompts[:, at] for at, name in enumerate(prompts)}
-        return {n: scored.heads[n] if n in scored.heads else columns[n] for n in names}
 
 
 def _rank(

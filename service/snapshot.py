@@ -8,22 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from contract.prompt import PromptHeader
-from service.bank import Slot
 from service.errors import UnknownTask
 from service.model import Model
+from service.resident import Resident
+from service.route import Route
 from service.task_store import DesiredState
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A prompt in the bank, checked and replayed."""
-
-    header: PromptHeader
-    version: int
-    sha256: str
-    size_bytes: int
-    slot: Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +21,8 @@ class Snapshot:
 
     Attributes:
         model: the backbone that scores; all prompts were tuned on it and stand in its bank.
+        prompts: by task, the stable one.
+        routes: of the tasks where others see traffic beside it.
         names: all live tasks, heads first, then prompts in the order they were added.
         wanted: the desired state this snapshot fulfils.
     """
@@ -39,14 +30,26 @@ class Snapshot:
     model: Model
     heads: frozenset[str]
     prompts: Mapping[str, Resident]
+    routes: Mapping[str, Route]
     wanted: DesiredState
     names: tuple[str, ...]
     _known: frozenset[str] = field(repr=False)
 
     @classmethod
-    def of(cls, model: Model, prompts: Mapping[str, Resident], wanted: DesiredState) -> Snapshot:
+    def of(
+        cls, model: Model, held: Mapping[str, Mapping[int, Resident]], wanted: DesiredState
+    ) -> Snapshot:
+        """Args: held: by task and version, all that the state routes."""
+        prompts, routes = {}, {}
+        for name, versions in held.items():
+            task = wanted.task(name)
+            if task.active is None:
+                continue
+            prompts[name] = versions[task.active]
+            if task.routing.versions:
+                routes[name] = Route.of(name, prompts[name], task.routing, versions)
         names = (*model.heads, *prompts)
-        return cls(model, frozenset(model.heads), prompts, wanted, names, frozenset(names))
+        return cls(model, frozenset(model.heads), prompts, routes, wanted, names, frozenset(names))
 
     @property
     def generation(self) -> int:
@@ -60,12 +63,16 @@ class Snapshot:
         heads = [name for name in names if name in self.heads]
         return heads, [name for name in names if name not in self.heads]
 
-    def version(self, name: str) -> int:
-        """The version that scores: 0 for a head."""
-        return 0 if name in self.heads else self.resident(name).version
+    def holding(self, name: str) -> tuple[Resident, ...]:
+        """All versions of a task that see traffic."""
+        stable = self.prompts.get(name)
+        if stable is None:
+            return ()
+        route = self.routes.get(name)
+        return (stable,) if route is None else (stable, *route.others)
 
     def resident(self, name: str) -> Resident:
-        """A live prompt, or UnknownTask."""
+        """The stable prompt of a task, or UnknownTask."""
         try:
             return self.prompts[name]
         except KeyError as err:

@@ -1,6 +1,7 @@
 """What is told of the tasks: which there are, and what was done to them.
 
 TaskRegistry's snapshot --task, tasks--> TaskInfo | UnknownTask
+                       --routing, drift--> RoutingInfo, DriftInfo | UnknownTask
 task store --history, audit--> pages of changes, oldest first
            --workers--> how far each has come
 """
@@ -12,11 +13,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from service.drift_watch import DriftWatch
 from service.errors import UnknownTask
 from service.fleet import view
 from service.registry import TaskRegistry
 from service.snapshot import Snapshot
-from service.task_info import TaskInfo, describe
+from service.task_info import (
+    DriftInfo,
+    RoutingInfo,
+    TaskInfo,
+    describe,
+    describe_drift,
+    describe_routing,
+)
 from service.task_store import Change, TaskStore
 
 
@@ -27,8 +36,9 @@ class TaskCatalog:
         StoreUnavailable, CorruptStore: changes cannot be read now.
     """
 
-    def __init__(self, registry: TaskRegistry, store: TaskStore) -> None:
+    def __init__(self, registry: TaskRegistry, watch: DriftWatch, store: TaskStore) -> None:
         self._registry = registry
+        self._watch = watch
         self._store = store
 
     @property
@@ -47,6 +57,16 @@ class TaskCatalog:
         if self.snapshot.wanted.only_proposed(name):
             raise UnknownTask([name])
         return describe(self.snapshot, name)
+
+    def routing(self, name: str) -> RoutingInfo:
+        """Which versions of a task see traffic, or UnknownTask."""
+        if self.snapshot.wanted.only_proposed(name):
+            raise UnknownTask([name])
+        return describe_routing(self.snapshot, name)
+
+    async def drift(self, name: str) -> DriftInfo:
+        """How far its versions are apart, counted by all workers; or UnknownTask."""
+        return describe_drift(self.routing(name), await self._watch.figures())
 
     async def history(self, name: str, limit: int, before: int | None) -> list[dict[str, Any]]:
         """What happened to a grafted task, oldest first, also after its removal.

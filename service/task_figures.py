@@ -1,6 +1,6 @@
 """What is counted per live task: requests by outcome, seconds and rows.
 
-    Scorer --count, add_rows--> TaskFigures --collect--> taskgraft_task_* series
+    Scorer --count, add_rows...--> TaskFigures --collect--> taskgraft_task_* series
 
 A request counts for each of its tasks, and there may be dozens, so these are plain numbers and no
 locked counters. The tasks of one request share its time, so a mean says all that a histogram per
@@ -25,11 +25,12 @@ Outcome = Literal["scored", "refused", "late", "failed"]
 class _Figures:
     """Of one task."""
 
-    __slots__ = ("outcomes", "rows", "seconds")
+    __slots__ = ("canary_rows", "outcomes", "rows", "seconds")
 
     def __init__(self) -> None:
         self.outcomes: dict[Outcome, int] = {"scored": 0}
         self.rows = 0
+        self.canary_rows = 0
         self.seconds = 0.0
 
 
@@ -59,6 +60,11 @@ class TaskFigures(Collector):
             if (figures := self._of.get(name)) is not None:
                 figures.rows += rows
 
+    def add_canary_rows(self, names: Sequence[str], rows: int) -> None:
+        for name in names:
+            if (figures := self._of.get(name)) is not None:
+                figures.canary_rows += rows
+
     def collect(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "taskgraft_task_requests",
@@ -74,9 +80,15 @@ class TaskFigures(Collector):
         rows = CounterMetricFamily(
             "taskgraft_task_scored_rows", "Candidates scored for a task.", labels=["task"]
         )
+        canary_rows = CounterMetricFamily(
+            "taskgraft_task_canary_rows",
+            "Candidates that a task's canary answered; among its scored rows.",
+            labels=["task"],
+        )
         for name, figures in self._of.items():
             for outcome, count in figures.outcomes.items():
                 requests.add_metric([name, outcome], count)
             seconds.add_metric([name], sum(figures.outcomes.values()), figures.seconds)
             rows.add_metric([name], figures.rows)
-        yield from (requests, seconds, rows)
+            canary_rows.add_metric([name], figures.canary_rows)
+        yield from (requests, seconds, rows, canary_rows)

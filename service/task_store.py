@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from service.drift import Tally
 from service.errors import UnknownTask
 from service.routing import Routing
 
@@ -155,6 +156,7 @@ class Acknowledgement:
         generation: the one it serves.
         reason: why it is behind.
         refused: candidates that it cannot serve, by task, and why.
+        tallies: what it has counted of versions that are compared.
     """
 
     worker: str
@@ -162,6 +164,7 @@ class Acknowledgement:
     state: WorkerState
     reason: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
+    tallies: tuple[Tally, ...] = field(default=(), compare=False)
 
 
 class TaskStore(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from service.errors import InvalidField, StoreUnavailable, TaskConflict, Unknown
 from service.features import Event
 from service.messages import ScoreRequest
 from service.metrics import Metrics
+from service.routing import Routing, Wanted
 from service.settings import Settings
 
 GOOD_PROMPT = b"good prompt"
@@ -97,6 +98,7 @@ class FakeChange:
     workers: list[FakeWorker]
     checks: dict[str, Any]
     took_ms: float
+    routing: Routing = field(default_factory=Routing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class FakeTasks:
     def __init__(self) -> None:
         self._active: dict[str, int] = {}
         self._last: dict[str, int] = {}
+        self._routing: dict[str, Routing] = {}
         self._audit: list[dict[str, Any]] = []
 
     @property
@@ -132,6 +135,14 @@ class FakeTasks:
 
     async def audit(self, limit: int, before: int | None) -> list[dict[str, Any]]:
         return self._audit[: None if before is None else before - 1][-limit:]
+
+    def routing(self, name: str) -> dict[str, Any]:
+        version = self.task(name).version
+        shares = asdict(self._routing.get(name, Routing()))
+        return {"name": name, "generation": len(self._audit), "stable": version, **shares}
+
+    async def drift(self, name: str) -> dict[str, Any]:
+        return {**self.routing(name), "versions": []}
 
     async def workers(self) -> Sequence[FakeWorker]:
         return [FakeWorker("one", "active", len(self._audit))]
@@ -159,6 +170,16 @@ class FakeTasks:
             raise TaskConflict(f"task {name} has no version {wanted}")
         self._active[name] = wanted
         return self._changed(name, "rollback", actor)
+
+    async def route(
+        self, name: str, wanted: Wanted, *, actor: str, wait: str = "all"
+    ) -> FakeChange:
+        self._known(name)
+        if any(not 1 <= version <= self._last[name] for version in wanted.routing.versions):
+            raise TaskConflict(f"task {name} has no such version")
+        self._active[name] = wanted.stable or self._active[name]
+        self._routing[name] = wanted.routing
+        return replace(self._changed(name, "route", actor), routing=wanted.routing)
 
     async def remove(self, name: str, *, actor: str) -> FakeChange:
         self._known(name)

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.body import check_encoding, read_body, read_json
+from service.api.body import check_encoding, parse_json, read_body, read_json
 from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
 from service.api.ports import Grafting, Tasks
@@ -29,7 +29,7 @@ from service.api.views import (
     refusals,
 )
 from service.auth import Token
-from service.errors import InvalidField, Malformed, UnsupportedMedia
+from service.errors import InvalidField, UnsupportedMedia
 from service.rollout import Wait
 from service.settings import Settings
 
@@ -78,7 +78,7 @@ class Page(BaseModel):
 
 
 class Rollback(BaseModel):
-    """Which version to go back to; the one before the active one without it."""
+    """Which version to go back to; without it the stable one if a canary is out, else an older."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -153,7 +153,7 @@ def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
             name, body, activate=options.activate, actor=token.name, wait=options.wait
         )
         response.status_code = 201 if report.created else 200
-        return _told("task_grafted", report, token)
+        return told("task_grafted", report, token)
 
     @router.post(
         "/v1/tasks/{name}/rollback",
@@ -168,19 +168,19 @@ def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
         report = await grafting.rollback(
             known_name(name), to.version, actor=token.name, wait=options.wait
         )
-        return _told("task_rolled_back", report, token)
+        return told("task_rolled_back", report, token)
 
     @router.delete(
         "/v1/tasks/{name}", summary="Remove a grafted task", responses=refusals(404, 409, 503)
     )
     async def remove(name: Name, token: MayGraft) -> ChangeView:
         report = await grafting.remove(known_name(name), actor=token.name)
-        return _told("task_removed", report, token)
+        return told("task_removed", report, token)
 
     return router
 
 
-def _told(event: str, report: object, token: Token) -> ChangeView:
+def told(event: str, report: object, token: Token) -> ChangeView:
     """The answer to a change, which is worth a line of its own."""
     change = ChangeView.model_validate(report)
     _log.info(
@@ -197,14 +197,7 @@ async def _rollback(request: Request) -> Rollback:
     body = await read_json(request.receive, request.scope[HEADERS], _MAX_ROLLBACK_BYTES)
     if not body:
         return Rollback()
-    try:
-        return Rollback.model_validate_json(body)
-    except ValidationError as err:
-        first = err.errors()[0]
-        if first["type"] == "json_invalid":
-            raise Malformed(f"the body is not JSON in UTF-8: {first['msg']}") from err
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise InvalidField(where, first["msg"]) from err
+    return parse_json(Rollback, body)
 
 
 async def _prompt(request: Request, settings: Settings) -> bytes:

@@ -4,6 +4,7 @@ receive --read_body--> bytes
            ├--> TooLarge, BodyTimeout   more than a body may be, or slower
            └--> CallerGone              the connection ended first
 headers --check_json--> nothing, or UnsupportedMedia
+bytes --parse_json--> a pydantic model, or Malformed, InvalidField
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.types import Receive
 
-from service.errors import CallerGone, Malformed, TooLarge, UnsupportedMedia
+from service.errors import CallerGone, InvalidField, Malformed, TooLarge, UnsupportedMedia
 
 Headers = Mapping[bytes, bytes]
+Model = TypeVar("Model", bound=BaseModel)
 _LINGER_BYTES = 64 << 20
 _LINGER_S = 2.0
 
@@ -50,6 +54,23 @@ async def read_json(receive: Receive, headers: Headers, most: int) -> bytes:
     """The body of a call that takes JSON; raises as check_json and read_body."""
     check_json(headers)
     return await read_body(receive, headers, most)
+
+
+def parse_json(kind: type[Model], body: bytes) -> Model:
+    """A small body as its model.
+
+    Raises:
+        Malformed: no JSON.
+        InvalidField: a value that the model does not take, and where.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as err:
+        first = err.errors()[0]
+        if first["type"] == "json_invalid":
+            raise Malformed(f"the body is not JSON in UTF-8: {first['msg']}") from err
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise InvalidField(where, first["msg"]) from err
 
 
 async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:

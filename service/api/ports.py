@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.features import Event
 from service.messages import ScoreRequest
 from service.rollout import Wait
+from service.routing import Wanted
 
 
 class Answer(Protocol):
@@ -63,6 +64,13 @@ class Change(Protocol):
     def created(self) -> bool: ...
 
 
+class Routed(Protocol):
+    """What a change of routing did, and the routing it led to."""
+
+    @property
+    def routing(self) -> object: ...
+
+
 class Tasks(Protocol):
     """Reading the live tasks. Objects returned have the fields of api/views.py."""
 
@@ -72,6 +80,8 @@ class Tasks(Protocol):
     def task(self, name: str) -> object: ...
     async def history(self, name: str, limit: int, before: int | None) -> Sequence[object]: ...
     async def audit(self, limit: int, before: int | None) -> Sequence[object]: ...
+    def routing(self, name: str) -> object: ...
+    async def drift(self, name: str) -> object: ...
     async def workers(self) -> Sequence[object]: ...
 
 
@@ -84,4 +94,7 @@ class Grafting(Protocol):
     async def rollback(
         self, name: str, version: int | None, *, actor: str, wait: Wait = "all"
     ) -> object: ...
+    async def route(
+        self, name: str, wanted: Wanted, *, actor: str, wait: Wait = "all"
+    ) -> Routed: ...
     async def remove(self, name: str, *, actor: str) -> object: ...

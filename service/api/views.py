@@ -14,6 +14,30 @@ class _View(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
+class CanaryView(_View):
+    """A version that answers a share of the users."""
+
+    version: int
+    percent: float
+
+
+class GuardView(_View):
+    """When the canary goes by itself."""
+
+    max_psi: float | None
+    min_overlap: float | None
+    min_rows: int
+
+
+class SharesView(_View):
+    """Which versions see traffic beside the stable one."""
+
+    canary: CanaryView | None
+    shadow: int | None
+    guard: GuardView | None
+    since: float = Field(description="Unix seconds since when they are compared; 0 without any.")
+
+
 class TaskView(_View):
     """One task: a head of the bundle (version 0, never changed) or a grafted prompt."""
 
@@ -58,6 +82,41 @@ class ChangeView(_View):
     workers: list[WorkerView]
     checks: dict[str, Any] = {}
     took_ms: float
+
+
+class RoutingView(SharesView):
+    """All versions of a task that see traffic."""
+
+    name: str
+    generation: int
+    stable: int | None
+
+
+class RoutedView(SharesView, ChangeView):
+    """What a change of routing did, and where it is done."""
+
+    stable: int | None
+
+
+class VersionDriftView(_View):
+    """A version against the stable one, over all workers since both were routed."""
+
+    version: int
+    roles: list[Literal["canary", "shadow"]]
+    requests: int
+    rows: int
+    psi: float | None = Field(description="Population stability index; null without rows.")
+    overlap: float | None = Field(description="Agreement on the best items, 0 to 1.")
+
+
+class DriftView(_View):
+    """How far other versions are from the stable one."""
+
+    name: str
+    generation: int
+    stable: int | None
+    since: float
+    versions: list[VersionDriftView]
 
 
 class HistoryView(_View):

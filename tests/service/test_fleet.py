@@ -17,8 +17,8 @@ from service.errors import NotConverged, StoreUnavailable, TaskConflict
 from service.graft_report import GraftReport
 from service.model import Model
 from service.prover import Checks
+from service.resident import Resident
 from service.rollout import Wait
-from service.snapshot import Resident
 from service.sync import TaskFollower
 from service.task_changes import propose_graft
 from service.task_store import Acknowledgement, StoredPrompt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from service.drift import Figures, Pair
 from service.metrics import STAGES, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -19,6 +20,7 @@ def used_in_every_way() -> Metrics:
     with metrics.scoring() as counted:
         counted.tasks = ["click"]
     metrics.scored(["click"], 5, "none")
+    metrics.drifted({Pair("click", 2, since=6.0): Figures(1, 5, psi=0.1, overlap=0.9)})
     for stage in STAGES:
         with metrics.stage(stage):
             pass

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle, open_bundle
+from service.drift_watch import DriftWatch
 from service.engine import EnginePool
 from service.feature_ladder import FeatureLadder
 from service.features import Event, FeatureStore, UserFeatures
@@ -67,6 +69,7 @@ class Tiny:
     model: Model
     store: TaskStore
     registry: TaskRegistry
+    watch: DriftWatch
     catalog: TaskCatalog
     scorer: Scorer
     metrics: Metrics
@@ -91,7 +94,8 @@ async def tiny(
     scorer = Scorer(registry, pool, FeatureLadder(known, cache), metrics, limits)
     try:
         await registry.converge()
-        catalog = TaskCatalog(registry, store)
-        yield Tiny(bundle, model, store, registry, catalog, scorer, metrics)
+        watch = DriftWatch(registry, metrics, structlog.get_logger())
+        catalog = TaskCatalog(registry, watch, store)
+        yield Tiny(bundle, model, store, registry, watch, catalog, scorer, metrics)
     finally:
         pool.close()
