@@ -24,23 +24,15 @@ from service.errors import CorruptStore, StoreUnavailable
 from service.features import (
     Event,
     OnCorrupt,
+    Record,
     UserFeatures,
-    UserRecord,
     assemble,
     chunks,
     pack_events,
     pack_record,
     read_keys,
 )
-from service.packing import (
-    Fields,
-    Items,
-    Layout,
-    item_key,
-    merge,
-    pack_fields,
-    profile_key,
-)
+from service.packing import Items, Layout, merge
 
 _APPLICATION_ID = 0x54474653  # "TGFS": tells our file from any other database
 _FORMAT = 1
@@ -88,22 +80,14 @@ class EmbeddedStore:
         packed = pack_events(self._layout, events)
         await self._write(lambda: self._merge(packed))
 
-    async def put_profile(self, user: str, fields: Fields) -> None:
-        key = profile_key(user)
-        await self._put([(key, pack_fields(key, fields, "profile"))])
-
-    async def put_item(self, item: str, fields: Fields) -> None:
-        key = item_key(item)
-        await self._put([(key, pack_fields(key, fields, "item"))])
-
-    async def load(self, records: Iterable[UserRecord]) -> int:
-        users = 0
+    async def load(self, records: Iterable[Record]) -> int:
+        count = 0
         for chunk in chunks(records, _LOAD_CHUNK):
             await self._put(
                 [pair for record in chunk for pair in pack_record(self._layout, record)]
             )
-            users += len(chunk)
-        return users
+            count += len(chunk)
+        return count
 
     async def ping(self) -> None:
         with _failures():

@@ -70,6 +70,17 @@ class UserRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """Fields that override the item table for one item, all that it has."""
+
+    item: str
+    fields: Fields
+
+
+Record = UserRecord | ItemRecord
+
+
+@dataclass(frozen=True, slots=True)
 class UserFeatures:
     """What the store knows; whatever it does not know is empty.
 
@@ -108,14 +119,8 @@ class FeatureStore(Protocol):
             StoreUnavailable: not all events were stored.
         """
 
-    async def put_profile(self, user: str, fields: Fields) -> None:
-        """Replace a user's profile."""
-
-    async def put_item(self, item: str, fields: Fields) -> None:
-        """Replace the fields that override the item table for one item."""
-
-    async def load(self, records: Iterable[UserRecord]) -> int:
-        """Replace profiles and histories of many users; returns how many. To seed, not to serve."""
+    async def load(self, records: Iterable[Record]) -> int:
+        """Replace what the records hold; returns how many they were. To seed, not to serve."""
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the store answers."""
@@ -184,12 +189,16 @@ def pack_events(layout: Layout, events: Sequence[Event]) -> dict[bytes, Items]:
     return {key: np.array(found, layout.item) for key, found in rows.items()}
 
 
-def pack_record(layout: Layout, record: UserRecord) -> Iterator[tuple[bytes, bytes]]:
+def pack_record(layout: Layout, record: Record) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of all that a record holds.
 
     Raises:
         InvalidField: a value that cannot be stored.
     """
+    if isinstance(record, ItemRecord):
+        key = item_key(record.item)
+        yield key, pack_fields(key, record.fields, f"item {record.item}")
+        return
     where = f"user {record.user}"
     if record.profile:
         key = profile_key(record.user)
@@ -201,7 +210,7 @@ def pack_record(layout: Layout, record: UserRecord) -> Iterator[tuple[bytes, byt
         yield key, pack_history(layout, key, pack_items(layout, ids, times, where))
 
 
-def chunks(records: Iterable[UserRecord], size: int) -> Iterator[list[UserRecord]]:
+def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
     rest = iter(records)
     while chunk := list(islice(rest, size)):
         yield chunk

@@ -120,6 +120,6 @@ def open_feature_store(
 
 def open_task_store(settings: Settings) -> TaskStore:
     """The task store that the settings name."""
-    if settings.task_store.startswith(("redis:", "rediss:")):
+    if "://" in settings.task_store:
         return RedisTaskStore(settings.task_store)
     return open_task_directory(Path(settings.task_store))

@@ -4,8 +4,8 @@
     append --breaker--> one pipeline, one script per (user, behaviour)
              └--> StoreUnavailable   hung, away, out of memory, loading, or the breaker is open
 
-Reads and writes have a pool and a breaker each: a write may take longer than a read ever should,
-and must not use up its connections. Nothing is retried here; the next request is the retry.
+Reads and writes have connections and a breaker each: a write may take longer than a read ever
+should, and must not use up its connections. Nothing is retried; the next request is the retry.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from service.breaker import Breaker
@@ -29,25 +26,16 @@ from service.errors import StoreUnavailable
 from service.features import (
     Event,
     OnCorrupt,
+    Record,
     UserFeatures,
-    UserRecord,
     assemble,
     chunks,
     pack_events,
     pack_record,
-    read_keys,
 )
-from service.packing import (
-    MAX_EVENTS,
-    Fields,
-    Items,
-    Layout,
-    history_head,
-    item_key,
-    pack_fields,
-    profile_key,
-)
-from service.redis_url import pool_settings, sound_url
+from service.packing import MAX_EVENTS, Items, Layout, history_head, item_key
+from service.redis_link import open_link
+from service.redis_url import read_redis_url
 
 _LOAD_CHUNK = 100
 _TTL_JITTER = 0.1  # what was seeded in one minute must not expire in one minute
@@ -110,10 +98,10 @@ class RedisOptions:
 
 
 class RedisStore:
-    """A FeatureStore over one Redis server; connects at the first call, and again when it must.
+    """A FeatureStore over Redis; connects at the first call, and again when it must.
 
     Raises:
-        ConfigError: the URL is none of redis:// or rediss://.
+        ConfigError: the URL is none of redis_url.py.
     """
 
     def __init__(
@@ -122,88 +110,80 @@ class RedisStore:
         self._layout = layout
         self._on_corrupt = on_corrupt
         self._options = options
-        self._reader = _client(url, options.read_budget_s, options.connections)
-        self._writer = _client(url, options.write_budget_s, options.connections)
+        place = read_redis_url(url)
+        self._reader = open_link(place, options.read_budget_s, options.connections)
+        self._writer = open_link(place, options.write_budget_s, options.connections)
+        # Whoever finds no connection free waits its turn, within its budget.
+        self._readers = asyncio.Semaphore(options.connections)
+        self._writers = asyncio.Semaphore(options.connections)
         self.reads = Breaker(slow_s=options.read_budget_s / 2)
         self.writes = Breaker(slow_s=options.write_budget_s / 2)
 
     async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
-        keys = read_keys(self._layout, user, items)
+        near, others = self._layout.keys(user), [item_key(item) for item in items]
         with self.reads.guard(), _failures():
-            async with asyncio.timeout(self._options.read_budget_s):
-                values: list[Any] = await self._reader.mget(keys)
-        return assemble(self._layout, keys, items, values, self._on_corrupt)
+            async with asyncio.timeout(self._options.read_budget_s), self._readers:
+                values = await self._reader.read(near, others)
+        return assemble(self._layout, near + others, items, values, self._on_corrupt)
 
     async def append(self, events: Sequence[Event]) -> None:
         packed = list(pack_events(self._layout, events).items())
         if not packed:
             return
         with self.writes.guard(), _failures():
-            async with asyncio.timeout(self._options.write_budget_s):
+            async with asyncio.timeout(self._options.write_budget_s), self._writers:
                 replies = await self._run_script(packed)
                 # Redis forgets its scripts when it restarts. Events may stand already: no matter,
                 # a repeat changes nothing.
                 if any(isinstance(reply, NoScriptError) for reply in replies):
-                    await self._writer.script_load(_APPEND)
+                    await self._writer.load_script(_APPEND)
                     replies = await self._run_script(packed)
-                for reply in replies:
-                    if isinstance(reply, Exception):
-                        raise reply
+                _raise_first(replies)
 
-    async def put_profile(self, user: str, fields: Fields) -> None:
-        key = profile_key(user)
-        await self._put([(key, pack_fields(key, fields, "profile"))])
-
-    async def put_item(self, item: str, fields: Fields) -> None:
-        key = item_key(item)
-        await self._put([(key, pack_fields(key, fields, "item"))])
-
-    async def load(self, records: Iterable[UserRecord]) -> int:
-        users = 0
+    async def load(self, records: Iterable[Record]) -> int:
+        count = 0
         for chunk in chunks(records, _LOAD_CHUNK):
             await self._put(
                 [pair for record in chunk for pair in pack_record(self._layout, record)]
             )
-            users += len(chunk)
-        return users
+            count += len(chunk)
+        return count
 
     async def ping(self) -> None:
         with _failures():
-            async with asyncio.timeout(self._options.read_budget_s):
+            async with asyncio.timeout(self._options.read_budget_s), self._readers:
                 await self._reader.ping()
 
     async def close(self) -> None:
-        await self._reader.aclose()
-        await self._writer.aclose()
+        await self._reader.close()
+        await self._writer.close()
 
     async def _run_script(self, packed: list[tuple[bytes, Items]]) -> list[Any]:
-        pipeline = self._writer.pipeline(transaction=False)
+        limits = (self._layout.width, self._layout.cap, MAX_EVENTS)
+        commands = []
         for key, items in packed:
-            width, cap = self._layout.width, self._layout.cap
-            args = (history_head(self._layout, key), items.tobytes(), width, cap, MAX_EVENTS)
-            pipeline.evalsha(_APPEND_SHA, 1, key, *args, self._ttl())
-        return await pipeline.execute(raise_on_error=False)
+            args = (history_head(self._layout, key), items.tobytes(), *limits, self._ttl())
+            commands.append(("EVALSHA", _APPEND_SHA, 1, key, *args))
+        return await self._writer.run(commands)
 
     async def _put(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        pipeline = self._writer.pipeline(transaction=False)
-        for key, value in pairs:
-            pipeline.set(key, value, ex=self._ttl() or None)
+        commands = [
+            ("SET", key, value, *(("EX", self._ttl()) if self._options.ttl_s else ()))
+            for key, value in pairs
+        ]
         with self.writes.guard(), _failures():
-            async with asyncio.timeout(self._options.write_budget_s):
-                await pipeline.execute()
+            async with asyncio.timeout(self._options.write_budget_s), self._writers:
+                _raise_first(await self._writer.run(commands))
 
     def _ttl(self) -> int:
         spread = random.uniform(1 - _TTL_JITTER, 1 + _TTL_JITTER)
         return math.ceil(self._options.ttl_s * spread)
 
 
-def _client(url: str, timeout_s: float, connections: int) -> Redis:
-    with sound_url(url):
-        settings = pool_settings(timeout_s, connections, "taskgraft")
-        # The client's own ten retries would outlast any budget.
-        pool = BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
-    pool.connection_kwargs["decode_responses"] = False  # whatever the URL asks for
-    return Redis.from_pool(pool)
+def _raise_first(replies: list[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
 
 
 @contextmanager

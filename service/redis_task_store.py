@@ -23,14 +23,16 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from redis import BlockingConnectionPool, Redis
+from redis import BlockingConnectionPool, Connection, Redis, RedisCluster, SSLConnection
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
-from service.redis_url import pool_settings, sound_url
+from service.redis_url import read_redis_url, waits
 from service.task_store import (
     FORMAT_VERSION,
     Acknowledgement,
@@ -43,6 +45,7 @@ _PREFIX = "{taskgraft}:"
 _STATE, _CHANGES, _WORKERS = _PREFIX + "state", _PREFIX + "changes", _PREFIX + "workers"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TIMEOUT_S = 2.0
+_NAME = "taskgraft-tasks"
 _CONNECTIONS = 8
 _GRACE_S = 3600
 _MOST_TRIES = 100
@@ -104,11 +107,12 @@ class RedisTaskStore:
     """A TaskStore. Connects at the first call, and again when it must; nothing is retried here.
 
     Raises:
-        ConfigError: the URL is none of redis:// or rediss://.
+        ConfigError: the URL is none of redis_url.py.
+        StoreUnavailable: a cluster of which no node answers.
     """
 
     def __init__(self, url: str) -> None:
-        self._redis = _client(url)
+        self._redis, self._sentinels = _client(url)
         self._commit, self._put, self._tell, self._alive = (
             self._redis.register_script(script) for script in (_COMMIT, _PUT, _TELL, _ALIVE)
         )
@@ -183,7 +187,8 @@ class RedisTaskStore:
             self._redis.hdel(_WORKERS, worker)
 
     def close(self) -> None:
-        self._redis.close()
+        for client in (self._redis, *self._sentinels):
+            client.close()
 
     def _read(self) -> tuple[bytes, DesiredState]:
         """The digest of the state, empty before the first update, and the state."""
@@ -221,12 +226,30 @@ class RedisTaskStore:
         return bool(reply)
 
 
-def _client(url: str) -> Redis:
-    with sound_url(url):
-        settings = pool_settings(_TIMEOUT_S, _CONNECTIONS, "taskgraft-tasks")
-        pool = BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **settings)
-    pool.connection_kwargs["decode_responses"] = False  # whatever the URL asks for
-    return Redis.from_pool(pool)
+def _client(url: str) -> tuple[Redis | RedisCluster, list[Redis]]:
+    """The client, and the sentinels that it asks where the master is."""
+    place = read_redis_url(url)
+    given = {**place.login, **waits(_TIMEOUT_S, _NAME), "retry": Retry(NoBackoff(), 0)}
+    if place.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in place.nodes]
+        given.pop("db", None)
+        with _failures():  # the client looks for its nodes when it is made
+            return RedisCluster(startup_nodes=nodes, ssl=place.tls, **given), []
+    if place.kind == "sentinel":
+        asking = {**place.sentinel_login, **waits(_TIMEOUT_S, _NAME), "ssl": place.tls}
+        sentinel = Sentinel(place.nodes, sentinel_kwargs=asking | {"retry": given["retry"]})
+        master: Redis = sentinel.master_for(place.service, ssl=place.tls, **given)
+        return master, sentinel.sentinels
+    host, port = place.nodes[0]
+    pool = BlockingConnectionPool(
+        max_connections=_CONNECTIONS,
+        timeout=_TIMEOUT_S,
+        connection_class=SSLConnection if place.tls else Connection,
+        host=host,
+        port=port,
+        **given,
+    )
+    return Redis.from_pool(pool), []
 
 
 def _prompt_key(sha256: str) -> str:

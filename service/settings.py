@@ -26,6 +26,9 @@ Provider = Literal["cpu", "cuda", "tensorrt"]
 _CALLERS = {"TASKGRAFT_URL", "TASKGRAFT_ADMIN_URL", "TASKGRAFT_TOKEN"}
 # Kubernetes puts these beside ours when a Service is called taskgraft.
 _SERVICE_LINK = re.compile(r"^(SERVICE_.*|PORT_\d+_.*)$")
+# What stands behind the scheme is read when the store is opened.
+_REDIS = re.compile(r"rediss?(\+cluster|\+sentinel)?://[^/]")
+_REDIS_FORMS = "redis://HOST, redis+cluster://HOST,HOST or redis+sentinel://HOST,HOST/SERVICE"
 
 
 class Settings(BaseSettings):
@@ -55,13 +58,14 @@ class Settings(BaseSettings):
         default="embedded:state/features",
         repr=False,
         description="User histories and profiles: embedded:DIRECTORY (shared by the workers of one "
-        "host), redis://HOST:PORT/DB or rediss://...",
+        "host), redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT or "
+        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB; rediss... for TLS.",
     )
     task_store: str = Field(
         default="state/tasks",
         repr=False,
         description="Wanted tasks and their prompt files: a directory (shared by the services of "
-        "one host), redis://HOST:PORT/DB or rediss://...",
+        "one host), redis://HOST:PORT/DB, redis+cluster://... or redis+sentinel://... as above.",
     )
     converge_s: float = Field(
         default=5.0,
@@ -190,17 +194,16 @@ class Settings(BaseSettings):
     @field_validator("feature_store")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        scheme, _, rest = value.partition(":")
-        if scheme not in ("embedded", "redis", "rediss") or not rest.strip("/"):
-            raise ValueError("expected embedded:DIRECTORY, redis://HOST or rediss://HOST")
+        scheme, _, place = value.partition(":")
+        if not (scheme == "embedded" and place.strip("/")) and not _REDIS.match(value):
+            raise ValueError(f"expected embedded:DIRECTORY, {_REDIS_FORMS}")
         return value
 
     @field_validator("task_store")
     @classmethod
     def _known_task_store(cls, value: str) -> str:
-        scheme, found, rest = value.partition("://")
-        if not value or (found and (scheme not in ("redis", "rediss") or not rest.strip("/"))):
-            raise ValueError("expected a directory, redis://HOST or rediss://HOST")
+        if not value or ("://" in value and not _REDIS.match(value)):
+            raise ValueError(f"expected a directory, {_REDIS_FORMS}")
         return value
 
     @model_validator(mode="after")

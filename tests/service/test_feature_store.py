@@ -6,17 +6,18 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
+from redis import Redis, RedisCluster
 
-from contract.schema import RawType
 from service.embedded_store import open_embedded_store
 from service.errors import InvalidField
-from service.features import Event, FeatureStore, UserRecord, pack_events
+from service.features import Event, FeatureStore, ItemRecord, UserRecord, pack_events
 from service.packing import (
     MAX_EVENTS,
     Corruption,
@@ -28,7 +29,6 @@ from service.packing import (
     profile_key,
 )
 from service.redis_store import RedisOptions, RedisStore
-from tests.redis_server import RedisServer
 
 PATIENT = RedisOptions(read_budget_s=10.0, write_budget_s=10.0)
 
@@ -77,39 +77,39 @@ def embedded_world(layout: Layout, path: Path) -> World:
     return World(layout, one, two, corrupt, raw, spoil)
 
 
-def redis_world(layout: Layout, server: RedisServer) -> World:
+def redis_world(layout: Layout, url: str, client: Redis | RedisCluster) -> World:
     corrupt: list[Corruption] = []
-    one, two = (RedisStore(server.url, layout, corrupt.append, PATIENT) for _ in range(2))
+    one, two = (RedisStore(url, layout, corrupt.append, PATIENT) for _ in range(2))
 
     def raw(key: bytes) -> bytes | None:
-        with server.client() as client:
-            value: bytes | None = client.get(key)
-            return value
+        value: bytes | None = client.get(key)  # type: ignore[assignment]  # it is not awaited
+        return value
 
-    def spoil(key: bytes, value: bytes) -> None:
-        with server.client() as client:
-            client.set(key, value)
-
-    return World(layout, one, two, corrupt, raw, spoil)
+    return World(layout, one, two, corrupt, raw, client.set)
 
 
-@pytest.fixture(params=["int64", "string"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    item_type: RawType = request.param
-    return Layout(("click", "buy"), item_type, cap=5)
-
-
-@pytest_asyncio.fixture(params=["embedded", "redis"])
-async def world(
-    request: pytest.FixtureRequest, layout: Layout, tmp_path: Path
-) -> AsyncIterator[World]:
-    if request.param == "embedded":
-        made = embedded_world(layout, tmp_path / "features.db")
-    else:
-        made = redis_world(layout, request.getfixturevalue("empty_redis"))
-    yield made
-    await made.store.close()
-    await made.other.close()
+@pytest_asyncio.fixture(
+    params=[
+        "embedded-int64",
+        "embedded-string",
+        "redis-int64",
+        "redis-string",
+        "valkey-string",
+        "cluster-int64",
+    ]
+)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    kind, item_type = request.param.split("-")
+    layout = Layout(("click", "buy"), item_type, cap=5)
+    with ExitStack() as open_clients:
+        if kind == "embedded":
+            made = embedded_world(layout, tmp_path / "features.db")
+        else:
+            server = request.getfixturevalue(f"empty_{kind}")
+            made = redis_world(layout, server.url, open_clients.enter_context(server.client()))
+        yield made
+        await made.store.close()
+        await made.other.close()
 
 
 async def test_an_unknown_user_has_nothing(world: World) -> None:
@@ -205,13 +205,13 @@ async def test_no_events_are_no_failure(world: World) -> None:
 
 
 async def test_a_profile_replaces_the_one_before(world: World) -> None:
-    await world.store.put_profile("ann", {"age": 30, "city": "Ulm", "tags": ["a", "b"]})
-    await world.store.put_profile("ann", {"age": 31})
+    await world.store.load([UserRecord("ann", {"age": 30, "city": "Ulm", "tags": ["a", "b"]})])
+    await world.store.load([UserRecord("ann", {"age": 31})])
     assert (await world.store.read("ann")).profile == {"age": 31}
 
 
 async def test_overrides_come_for_the_items_that_have_them(world: World) -> None:
-    await world.store.put_item("7", {"price": 1.5})
+    await world.store.load([ItemRecord("7", {"price": 1.5})])
     many = [str(number) for number in range(1200)]
     assert (await world.store.read("ann", many)).items == {"7": {"price": 1.5}}
 
@@ -253,7 +253,7 @@ async def test_a_poisoned_history_is_absent_and_counted(world: World) -> None:
 
 
 async def test_poisoned_fields_are_absent_and_counted(world: World) -> None:
-    await world.store.put_profile("bob", {"age": 50})
+    await world.store.load([UserRecord("bob", {"age": 50})])
     strangers = world.raw(profile_key("bob"))
     assert strangers is not None
     world.spoil(profile_key("ann"), strangers)

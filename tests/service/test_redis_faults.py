@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from service.breaker import Breaker
 from service.errors import ConfigError, StoreUnavailable
-from service.features import Event, UserFeatures
+from service.features import Event, UserFeatures, UserRecord
 from service.packing import Corruption, Layout, history_key, profile_key
 from service.redis_store import RedisOptions, RedisStore
 from tests.redis_server import RedisServer
@@ -193,7 +193,7 @@ async def test_a_wrong_password_is_unavailable_and_not_shown(own_redis: RedisSer
 async def test_keys_expire_a_while_after_the_last_write(
     own_redis: RedisServer, store: RedisStore
 ) -> None:
-    await store.put_profile("ann", {"age": 1})
+    await store.load([UserRecord("ann", {"age": 1})])
     month = OPTIONS.ttl_s
     with own_redis.client() as client:
         for key in (history_key("ann", "click"), profile_key("ann")):
@@ -203,7 +203,7 @@ async def test_keys_expire_a_while_after_the_last_write(
 async def test_keys_never_expire_when_told_so(own_redis: RedisServer) -> None:
     store = RedisStore(own_redis.url, LAYOUT, lambda _: None, RedisOptions(ttl_s=0))
     await store.append([EVENT])
-    await store.put_profile("ann", {"age": 1})
+    await store.load([UserRecord("ann", {"age": 1})])
     await store.close()
     with own_redis.client() as client:
         assert client.ttl(history_key("ann", "click")) == -1

@@ -17,10 +17,10 @@ from service.errors import (
     UnknownTask,
 )
 from service.feature_ladder import FeatureLadder
-from service.features import Event, UserFeatures
+from service.features import Event, UserFeatures, UserRecord
 from service.messages import Rank
 from service.near_cache import NearCache, NearCacheOptions
-from service.packing import Layout
+from service.packing import Fields, Layout
 from service.scoring import Scorer
 from tests.service.endless import endless_bundle
 from tests.service.tiny import LIMITS, NoFeatures, request, tiny
@@ -134,7 +134,8 @@ async def test_a_stored_history_scores_as_the_same_history_sent(tmp_path: Path) 
             blank = await world.scores()
             events = [Event("user-3", 100 + n, "clicked", 1000 + n) for n in range(3)]
             await store.append(events)
-            await store.put_profile("user-3", {"age": 33, "hobbies": ["chess"], "odd": 1})
+            profile: Fields = {"age": 33, "hobbies": ["chess"], "odd": 1}
+            await store.load([UserRecord("user-3", profile)])
             stored = await world.scores()
             sent = await world.scores(
                 user_id="user-3",

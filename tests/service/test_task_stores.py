@@ -1,4 +1,4 @@
-"""What every task store promises, kept by a directory and by Redis alike."""
+"""What every task store promises, kept by a directory, Redis, Valkey and a cluster alike."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from service.routing import Canary, Guard, Routing, Wanted
 from service.task_changes import activate, confirm, graft, propose_graft, propose_route, remove
 from service.task_directory import open_task_directory
 from service.task_store import Acknowledgement, DesiredState, StoredPrompt, TaskStore
+from tests.redis_fleet import RedisCluster
 from tests.redis_server import RedisServer
 
 Opener = Callable[[], TaskStore]
 
 
-@pytest.fixture(params=["directory", "redis"])
+@pytest.fixture(params=["directory", "redis", "valkey", "cluster"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens the one store anew, as another process would."""
     if request.param == "directory":
         return lambda: open_task_directory(tmp_path / "tasks")
-    server: RedisServer = request.getfixturevalue("empty_redis")
+    server: RedisServer | RedisCluster = request.getfixturevalue(f"empty_{request.param}")
     return lambda: RedisTaskStore(server.url)
 
 
