@@ -19,6 +19,7 @@ from service.api.doorkeeper import Doorkeeper
 from service.api.events import EventsRoute
 from service.api.guard import Guard
 from service.api.health import Exposition, health_router, live_router
+from service.api.oip import INFER_PATHS, InferRoute, oip_models_router, oip_server_router
 from service.api.ports import Events, Grafting, Scores, Tasks
 from service.api.routing import routing_router
 from service.api.score import ScoreRoute
@@ -28,8 +29,9 @@ from service.gate import Gate
 from service.metrics import Metrics
 from service.openapi import admin_document, public_document
 from service.settings import Settings
+from service.signature import Signature
 
-_GATED = ("/v1/score", "/v1/events")
+_GATED = ("/v1/score", "/v1/events", *INFER_PATHS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +121,23 @@ def _alone(metrics: Metrics) -> Exposition:
 def _public(
     settings: Settings, gate: Gate, metrics: Metrics, parts: Parts, exposition: Exposition
 ) -> ASGIApp:
+    signature = Signature(parts.schema, settings)
     routers = (
         tasks_router(parts.tasks),
         schema_router(parts.schema),
         live_router(),
         health_router(gate, parts.tasks, exposition),
+        oip_server_router(gate),
+        oip_models_router(gate, parts.tasks, signature),
     )
     app = application("taskgraft", routers, openapi=True, docs=settings.docs)
     app.describe = lambda: public_document(app, parts.schema, settings)
     decoder = RequestDecoder(parts.schema, settings)
+    infer = InferRoute(parts.scorer, decoder, signature, gate, metrics, settings)
     direct: dict[str, ASGIApp] = {
         "/v1/score": ScoreRoute(parts.scorer, decoder, gate, metrics, settings),
         "/v1/events": EventsRoute(parts.events, decoder, gate, settings),
+        **dict.fromkeys(INFER_PATHS, infer),
     }
     return Boundary(app, direct, metrics, _stamp(settings, gate, parts))
 

@@ -1,7 +1,8 @@
 """Public request bodies to messages of one model.
 
-bytes --RequestDecoder.score---> ScoreRequest --> Scorer (which checks fields and tasks by name)
-      --RequestDecoder.events--> Events       --> FeatureStore.append
+bytes ---RequestDecoder.score-----> ScoreRequest --> Scorer (which checks fields, tasks by name)
+tensors --RequestDecoder.score_of-> ScoreRequest (the values of signature.py)
+bytes ---RequestDecoder.events----> Events       --> FeatureStore.append
           ├--> Malformed      no JSON, or not UTF-8
           └--> InvalidField   a type, a length or a range; says where
 """
@@ -9,7 +10,7 @@ bytes --RequestDecoder.score---> ScoreRequest --> Scorer (which checks fields an
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -24,13 +25,15 @@ from service.settings import Settings
 # msgspec ends a message with "at `$.items[3].tags`" or "at `key` in `$.context`".
 _PATH = re.compile(r"`\$\.?(.*)`$")
 Message = TypeVar("Message")
+Body = bytes | bytearray | memoryview
 
 
 class RequestDecoder:
     """Reads the bodies of one model's requests."""
 
     def __init__(self, schema: FeatureSchema, settings: Settings) -> None:
-        self._score = msgspec.json.Decoder(score_type(schema, settings))
+        self._score_type = score_type(schema, settings)
+        self._score = msgspec.json.Decoder(self._score_type)
         self._events = msgspec.json.Decoder(events_type(schema, settings, documented=False))
         self._behaviours = schema.behaviours
         self._string_users = schema.user_id_type == "string"
@@ -42,7 +45,20 @@ class RequestDecoder:
         Raises:
             Malformed, InvalidField: see the module.
         """
-        request = _decode(self._score, body)
+        return self._checked(decode(self._score, body))
+
+    def score_of(self, fields: Mapping[str, object]) -> ScoreRequest:
+        """A score request that came in another form than JSON, under the same rules.
+
+        Raises:
+            InvalidField: see the module.
+        """
+        try:
+            return self._checked(msgspec.convert(fields, self._score_type))
+        except msgspec.ValidationError as err:
+            raise _invalid(err) from err
+
+    def _checked(self, request: ScoreRequest) -> ScoreRequest:
         if self._string_users:
             _refuse_nul("user_id", [request.user_id])
         if self._string_items:
@@ -63,7 +79,7 @@ class RequestDecoder:
         Raises:
             Malformed, InvalidField: see the module.
         """
-        events = _decode(self._events, body).events
+        events = decode(self._events, body).events
         if self._string_users:
             _refuse_nul("events[].user_id", [event.user_id for event in events])
         if self._string_items:
@@ -78,15 +94,20 @@ class RequestDecoder:
             raise InvalidField(where, f"no such behaviour; this model has {known}")
 
 
-def _decode(decoder: msgspec.json.Decoder[Message], body: bytes | bytearray) -> Message:
+def decode(decoder: msgspec.json.Decoder[Message], body: Body) -> Message:
+    """One JSON message; raises as the module says."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as err:
-        message, _, place = str(err).partition(" - at ")
-        found = _PATH.search(place)
-        raise InvalidField(found[1] if found and found[1] else "body", message) from err
+        raise _invalid(err) from err
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise Malformed(f"the body is not JSON in UTF-8: {err}") from err
+
+
+def _invalid(err: msgspec.ValidationError) -> InvalidField:
+    message, _, place = str(err).partition(" - at ")
+    found = _PATH.search(place)
+    return InvalidField(found[1] if found and found[1] else "body", message)
 
 
 def _refuse_nul(where: str, ids: Sequence[int | str]) -> None:

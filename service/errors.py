@@ -7,6 +7,7 @@ ServiceError
 ├── InvalidField         a value that cannot stand where it was put; says where
 ├── TooLarge             more than a stated limit
 ├── UnknownTask          names that no live task has
+├── UnknownVersion       a version of a task that does not score
 ├── NotAuthenticated     no known token
 ├── NotAllowed           a known token without the scope
 ├── NotReady             the service is still starting
@@ -69,6 +70,10 @@ class UnknownTask(ServiceError):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(f"no such task: {', '.join(names)}; GET /v1/tasks lists the live ones")
         self.names = tuple(names)
+
+
+class UnknownVersion(ServiceError):
+    """A version of a task that does not score."""
 
 
 class NotAuthenticated(ServiceError):

@@ -16,11 +16,13 @@ from fastapi.openapi.utils import get_openapi
 from contract.schema import FeatureSchema
 from service.api.admin import Rollback
 from service.api.guard import OPEN_PATHS
+from service.api.oip import LENGTH_HEADER, TAG
 from service.api.routing import RoutingBody
 from service.api.views import refusals
 from service.messages import EventsAnswer, ScoreAnswer
 from service.request_types import documented_score_type, events_type
 from service.settings import Settings
+from service.tensors import InferAnswer, InferRequest
 
 _REF = "#/components/schemas/{name}"
 _AUTOMATIC = ("HTTPValidationError", "ValidationError")
@@ -28,16 +30,16 @@ Document = dict[str, Any]
 
 
 def public_document(app: FastAPI, schema: FeatureSchema, settings: Settings) -> Document:
-    """The public port, with the two routes that FastAPI does not know."""
+    """The public port, with the routes that FastAPI does not know."""
     document = _document(app)
     request_types = (
         documented_score_type(schema, settings),
         events_type(schema, settings, documented=True),
     )
-    structs = (*request_types, ScoreAnswer, EventsAnswer)
+    structs = (*request_types, ScoreAnswer, EventsAnswer, InferRequest, InferAnswer)
     references, components = msgspec.json.schema_components(structs, ref_template=_REF)
     document["components"]["schemas"] |= components
-    score, events, score_answer, events_answer = references
+    score, events, score_answer, events_answer, infer, infer_answer = references
     document["paths"] |= {
         "/v1/score": {
             "post": _operation(
@@ -54,6 +56,10 @@ def public_document(app: FastAPI, schema: FeatureSchema, settings: Settings) -> 
                 {"202": ("Stored; the next score sees them.", events_answer)},
                 (400, 413, 415, 422, 429, 503),
             )
+        },
+        "/v2/models/{name}/infer": {"post": _inference(infer, infer_answer, "name")},
+        "/v2/models/{name}/versions/{version}/infer": {
+            "post": _inference(infer, infer_answer, "name", "version")
         },
     }
     return document
@@ -112,8 +118,37 @@ def _operation(
     }
 
 
-def _refused(*statuses: int) -> Document:
-    content = {"application/json": {"schema": {"$ref": _REF.format(name="Refusal")}}}
+def _inference(request: Document, answer: Document, *path: str) -> Document:
+    """One form of infer, in JSON or with raw tensors after it."""
+    raw = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    length: Document = {"name": LENGTH_HEADER, "schema": {"type": "integer", "minimum": 2}}
+    text = "Of the JSON; only where raw tensors follow it."
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in path
+    ]
+    return {
+        "tags": [TAG],
+        "summary": "Score one user's candidates for one task",
+        "operationId": "_".join(("infer", *path)),
+        "parameters": [*parameters, {**length, "in": "header", "description": text}],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": request}, **raw},
+        },
+        "responses": {
+            "200": {
+                "description": "Scores, in the order of item_ids.",
+                "headers": {LENGTH_HEADER: {"schema": length["schema"], "description": text}},
+                "content": {"application/json": {"schema": answer}, **raw},
+            },
+            **_refused(400, 404, 413, 415, 429, 503, 504, form="ProtocolRefusal"),
+        },
+    }
+
+
+def _refused(*statuses: int, form: str = "Refusal") -> Document:
+    content = {"application/json": {"schema": {"$ref": _REF.format(name=form)}}}
     return {
         str(status): {"description": answer["description"], "content": content}
         for status, answer in refusals(*statuses).items()

@@ -97,9 +97,5 @@ async def _fail(request: Request, err: Exception) -> Response:
 
 def _response(request: Request, problem: Problem) -> Response:
     request.scope[REFUSAL] = problem.code
-    return Response(
-        problem.body(request.scope[REQUEST_ID]),
-        problem.status,
-        dict(problem.headers),
-        "application/json",
-    )
+    status, body = problem.told(request.scope[REQUEST_ID], request.scope["path"])
+    return Response(body, status, dict(problem.headers), "application/json")

@@ -3,8 +3,9 @@
     server --scope, receive, send--> Boundary --> a direct route, or the FastAPI application
                                          └--> whatever they raise, as the one JSON form
 
-Direct routes are bare ASGI callables at an exact path, for bodies that must be cheap to read. Each
-answer carries X-Request-ID: the caller's own if it is sound, a new one otherwise.
+Direct routes are bare ASGI callables, for bodies that must be cheap to read; {name} in their path
+stands for one segment, which they find in the scope's path_params. Each answer carries
+X-Request-ID: the caller's own if it is sound, a new one otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import Problem, problem_of
+from service.api.paths import Paths
 from service.logs import request_id as logged_id
 from service.metrics import Metrics, Recorder
 
@@ -26,6 +28,7 @@ _SOUND_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _NO_ANSWER = 499
 REQUEST_ID = "taskgraft.request_id"
 HEADERS = "taskgraft.headers"
+ROUTE = "taskgraft.route"  # the path of a direct route, as it was given
 REFUSAL = "taskgraft.refusal"  # the error's code, set by whoever answers with it
 Headers = tuple[tuple[bytes, bytes], ...]
 Stamp = Callable[[], Headers]  # what every answer carries at this moment
@@ -44,6 +47,7 @@ class Boundary:
         self.app = app
         self._stamp = stamp
         self._direct = direct
+        self._paths = Paths(direct)
         # Routes are few; an unknown path is counted as "other", never by its text.
         self._recorder: Callable[[str], Recorder] = lru_cache(256)(metrics.request)
 
@@ -62,25 +66,21 @@ class Boundary:
             problem = problem_of(err)
             scope[REFUSAL] = problem.code
             if answer.status == _NO_ANSWER:
-                await send_problem(answer, problem, request_id)
+                await send_problem(answer, problem, scope["path"], request_id)
         finally:
             logged_id.reset(context)
-            record = self._recorder(self._route(scope))
+            record = self._recorder(_route(scope))
             record(answer.status, time.perf_counter() - since, scope.get(REFUSAL))
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        direct = self._direct.get(scope["path"])
-        if direct is None:
+        found = self._paths.find(scope["path"])
+        if found is None:
             await self.app(scope, receive, send)
-        elif scope["method"] == "POST":
-            await direct(scope, receive, send)
-        else:
+            return
+        scope[ROUTE], scope["path_params"] = found
+        if scope["method"] != "POST":
             raise HTTPException(405, "this path takes POST", {"Allow": "POST"})
-
-    def _route(self, scope: Scope) -> str:
-        if scope["path"] in self._direct:
-            return str(scope["path"])
-        return getattr(scope.get("route"), "path", "other")
+        await self._direct[scope[ROUTE]](scope, receive, send)
 
 
 class _Answer:
@@ -103,22 +103,31 @@ class _Answer:
 
 async def send_json(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     """Answer with a body that is JSON already."""
-    head = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *headers,
-    ]
+    await send_body(send, status, b"application/json", body, *headers)
+
+
+async def send_body(
+    send: Send, status: int, kind: bytes, body: bytes, *headers: tuple[bytes, bytes]
+) -> None:
+    """Answer with bytes of this content type."""
+    head = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
+async def send_problem(send: Send, problem: Problem, path: str, request_id: str) -> None:
     """Answer with a refusal."""
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in problem.headers.items()
     ]
-    await send_json(send, problem.status, problem.body(request_id), *headers)
+    status, body = problem.told(request_id, path)
+    await send_json(send, status, body, *headers)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path, whoever answered."""
+    return str(scope.get(ROUTE) or getattr(scope.get("route"), "path", "other"))
 
 
 def sound_request_id(given: bytes | None) -> str:

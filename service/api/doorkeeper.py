@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from service.api.boundary import sound_request_id
 from service.api.errors import problem_of
+from service.api.paths import Paths
 from service.errors import Overloaded
 from service.gate import Gate
 from service.metrics import Metrics
@@ -25,12 +26,13 @@ class Doorkeeper:
 
     def __init__(self, gate: Gate, paths: Collection[str], metrics: Metrics) -> None:
         self._gate = gate
+        self._paths = Paths(paths)
         self._record = {path: metrics.request(path) for path in paths}
 
     def __call__(self, scope: Scope) -> bytes | None:
-        record = self._record.get(scope["path"])
+        found = self._paths.find(scope["path"])
         # While draining each answer ends its connection, which is for the Boundary to do.
-        if record is None or scope["method"] != "POST" or self._gate.state != "ready":
+        if found is None or scope["method"] != "POST" or self._gate.state != "ready":
             return None
         try:
             self._gate.check()
@@ -38,6 +40,6 @@ class Doorkeeper:
             problem = problem_of(err)
         else:
             return None
-        record(problem.status, 0.0, problem.code)
+        self._record[found[0]](problem.status, 0.0, problem.code)
         headers = dict(scope["headers"])
-        return problem.answer(sound_request_id(headers.get(b"x-request-id")))
+        return problem.answer(sound_request_id(headers.get(b"x-request-id")), scope["path"])

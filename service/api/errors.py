@@ -1,6 +1,7 @@
 """The one table from error to status, and the one JSON form of every refusal.
 
     exception --problem_of--> Problem --> {"error": {"code", "message", ...}, "request_id"}
+                                 └------> {"error": "message"} below /v2: the protocol's own form
 
 A known failure is one INFO line and tells the caller what to do. Anything else is a fault of ours:
 its traceback goes to the log, a fixed sentence to the caller.
@@ -25,6 +26,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.NotAuthenticated: (401, "not_authenticated"),
     errors.NotAllowed: (403, "not_allowed"),
     errors.UnknownTask: (404, "unknown_task"),
+    errors.UnknownVersion: (404, "unknown_version"),
     errors.TaskConflict: (409, "task_conflict"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMedia: (415, "unsupported_media"),
@@ -40,6 +42,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.PromptMissing: (503, "store_damaged"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
+PROTOCOL = "/v2"
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 _RETRY_AFTER_S = 1
 _LONGEST = 1000  # characters of one text
@@ -59,13 +62,18 @@ class Problem:
     extra: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def body(self, request_id: str) -> bytes:
+    def told(self, request_id: str, path: str = "") -> tuple[int, bytes]:
+        """The status and the body that a caller of this path understands; "" is no path yet."""
+        if path == PROTOCOL or path.startswith(f"{PROTOCOL}/"):
+            # The protocol has one status for a request that cannot be, and one text for a refusal.
+            status = 400 if self.status == HTTPStatus.UNPROCESSABLE_ENTITY else self.status
+            return status, orjson.dumps({"error": _plain(self.message)})
         error = {"code": self.code, "message": self.message, **self.extra}
-        return orjson.dumps({"error": _plain(error), "request_id": request_id})
+        return self.status, orjson.dumps({"error": _plain(error), "request_id": request_id})
 
-    def answer(self, request_id: str) -> bytes:
+    def answer(self, request_id: str, path: str = "") -> bytes:
         """The whole answer as it goes over the wire, for whoever speaks before any application."""
-        body = self.body(request_id)
+        code, body = self.told(request_id, path)
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
@@ -73,7 +81,7 @@ class Problem:
             **self.headers,
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        status = HTTPStatus(self.status)
+        status = HTTPStatus(code)
         return f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n".encode("latin-1") + body
 
 

@@ -16,6 +16,7 @@ from service.api.boundary import HEADERS, REQUEST_ID, send_json
 from service.api.ports import Answer, Scores
 from service.decoder import RequestDecoder
 from service.gate import Gate
+from service.messages import ScoreRequest
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -44,11 +45,16 @@ class ScoreRoute:
         with self._gate:
             with self._metrics.stage("parse"):
                 request = self._decoder.score(body)
-            deadline_s = None if request.deadline_ms is None else request.deadline_ms / 1000
-            with self._gate.serving(request.tasks or (), deadline_s):
-                result = await self._scorer.score(request)
+            result = await score_in_turn(self._gate, self._scorer, request)
             with self._metrics.stage("write"):
                 await send_json(send, 200, _serialise(result, scope[REQUEST_ID]))
+
+
+async def score_in_turn(gate: Gate, scorer: Scores, request: ScoreRequest) -> Answer:
+    """Score what the gate has room for; raises Overloaded, and as the scorer does."""
+    deadline_s = None if request.deadline_ms is None else request.deadline_ms / 1000
+    with gate.serving(request.tasks or (), deadline_s):
+        return await scorer.score(request)
 
 
 def _serialise(result: Answer, request_id: str) -> bytes:

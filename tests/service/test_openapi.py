@@ -28,6 +28,15 @@ def test_the_public_document_holds_every_public_route() -> None:
         "/v1/score",
         "/v1/tasks",
         "/v1/tasks/{name}",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{name}",
+        "/v2/models/{name}/infer",
+        "/v2/models/{name}/ready",
+        "/v2/models/{name}/versions/{version}",
+        "/v2/models/{name}/versions/{version}/infer",
+        "/v2/models/{name}/versions/{version}/ready",
     ]
 
 
@@ -74,11 +83,15 @@ def test_every_admin_route_but_livez_asks_for_a_token() -> None:
 
 @pytest.mark.parametrize("document", [PUBLIC, ADMIN])
 def test_every_refusal_has_the_one_form(document: dict[str, Any]) -> None:
+    """Below /v2 the protocol's; not being ready is an answer of its own."""
     forms = {
-        answer["content"]["application/json"]["schema"]["$ref"]
+        (path.startswith("/v2"), answer["content"]["application/json"]["schema"]["$ref"])
         for path, operations in document["paths"].items()
         for operation in operations.values()
         for status, answer in operation["responses"].items()
-        if status >= "400" and path != "/readyz"
+        if status >= "400" and not (path.endswith(("/ready", "/readyz")) and status == "503")
     }
-    assert forms == {"#/components/schemas/Refusal"}
+    expected = {(False, "#/components/schemas/Refusal")}
+    if document is PUBLIC:
+        expected |= {(True, "#/components/schemas/ProtocolRefusal")}
+    assert forms == expected

@@ -36,12 +36,15 @@ def test_a_refusal_has_the_form_of_all_others_and_keeps_the_connection() -> None
         named = {"X-Request-ID": "mine"}
         answers = [client.post("/v1/score", json=REQUEST, headers=named) for _ in range(3)]
         client.post("/v1/events", json={"events": []})
+        inference = client.post("/v2/models/click/infer", json={})
         figures = client.get("/metrics").text
     for answer in answers:
         assert answer.status_code == 429
         assert answer.json()["error"]["code"] == "overloaded"
         assert answer.json()["request_id"] == answer.headers["X-Request-ID"] == "mine"
         assert int(answer.headers["Retry-After"]) >= 1
+    assert inference.status_code == 429
+    assert list(inference.json()) == ["error"]
     sockets = {answer.extensions["network_stream"] for answer in answers}
     assert len(sockets) == 1
     assert 'taskgraft_requests_total{route="/v1/score",status="4xx"} 3.0' in figures

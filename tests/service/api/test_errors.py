@@ -70,7 +70,7 @@ def test_a_refusal_can_always_be_written() -> None:
         nested={"a": [(1, b"x"), {2: None}]},
         long="x" * 5000,
     )
-    document = orjson.loads(problem_of(err).body("r-1"))
+    document = orjson.loads(problem_of(err).told("r-1")[1])
     assert document["request_id"] == "r-1"
     details = document["error"]["details"]
     assert details["name"] == "?"
