@@ -234,6 +234,25 @@ def features_load(
     command.load(Screen(as_json=json), checkpoint, data, store)
 
 
+@features.command("items")
+def features_items(
+    bundle: Annotated[Path, typer.Argument(help="The bundle that is served.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help='JSON lines: {"item_id": 7, "price": 3.5}.'
+        ),
+    ],
+    *,
+    store: Annotated[str | None, typer.Option(help="TASKGRAFT_FEATURE_STORE.")] = None,
+    json: Json = False,
+) -> None:
+    """Load fields that override the bundle's item table (TASKGRAFT_ITEM_OVERRIDES=true)."""
+    from commands import item_overrides as command
+
+    command.load(Screen(as_json=json), bundle, file, store)
+
+
 @tokens.command("new")
 def tokens_new(
     name: Annotated[str, typer.Argument(help="Who the token is for.")],

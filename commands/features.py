@@ -7,8 +7,6 @@ Times keep the unit of the log, so events posted later must come in it too.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -16,11 +14,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from commands.feature_store import load_records
 from commands.screen import Screen, pairs
-from contract.schema import FeatureSchema
 from service.features import UserRecord
-from service.packing import Corruption, FieldValue
-from service.parts import open_feature_store
+from service.packing import FieldValue
 from service.settings import Settings, read_settings
 from training.checkpoint import read_checkpoint
 from training.data_config import DataConfig
@@ -40,7 +37,7 @@ def load(screen: Screen, folder: Path, data_dir: Path, store: str | None) -> Non
     settings = read_settings(bundle=folder, **chosen)
     started = perf_counter()
     records = (record_of(profile, config.data) for profile in prepared.profiles())
-    count = asyncio.run(_load(settings, prepared.schema, records))
+    count = load_records(settings, prepared.schema, records)
     facts = {
         "users": count,
         "seconds": perf_counter() - started,
@@ -52,15 +49,7 @@ def load(screen: Screen, folder: Path, data_dir: Path, store: str | None) -> Non
 def fill(settings: Settings, prepared: Prepared, data: DataConfig) -> int:
     """Load every user into the store that the settings name; how many there were."""
     records = (record_of(profile, data) for profile in prepared.profiles())
-    return asyncio.run(_load(settings, prepared.schema, records))
-
-
-async def _load(settings: Settings, schema: FeatureSchema, records: Iterable[UserRecord]) -> int:
-    store = open_feature_store(settings, schema, _ignore)
-    try:
-        return await store.load(records)
-    finally:
-        await store.close()
+    return load_records(settings, prepared.schema, records)
 
 
 def record_of(profile: Profile, data: DataConfig) -> UserRecord:
@@ -80,7 +69,3 @@ def record_of(profile: Profile, data: DataConfig) -> UserRecord:
 
 def _times(seconds: list[float], per_second: int) -> NDArray[np.int64]:
     return np.rint(np.array(seconds, dtype=np.float64) * per_second).astype(np.int64)
-
-
-def _ignore(reason: Corruption) -> None:
-    """Nothing is read here."""

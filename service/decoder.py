@@ -9,7 +9,9 @@ bytes ---RequestDecoder.events----> Events       --> FeatureStore.append
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -26,6 +28,7 @@ from service.settings import Settings
 _PATH = re.compile(r"`\$\.?(.*)`$")
 Message = TypeVar("Message")
 Body = bytes | bytearray | memoryview
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 class RequestDecoder:
@@ -38,6 +41,8 @@ class RequestDecoder:
         self._behaviours = schema.behaviours
         self._string_users = schema.user_id_type == "string"
         self._string_items = schema.item_id_type == "string"
+        self._event_unit = settings.event_time_unit
+        self._event_future_s = settings.event_future_s
 
     def score(self, body: bytes | bytearray) -> ScoreRequest:
         """Decode one score request.
@@ -84,9 +89,22 @@ class RequestDecoder:
             _refuse_nul("events[].user_id", [event.user_id for event in events])
         if self._string_items:
             _refuse_nul("events[].item_id", [event.item_id for event in events])
+        latest = self._latest()
         for at, event in enumerate(events):
             self._check_behaviour(f"events[{at}].behaviour", event.behaviour)
+            if event.ts > latest:
+                raise InvalidField(
+                    f"events[{at}].ts",
+                    f"{event.ts} is further in the future than {self._event_future_s:g} s; "
+                    f"this service counts in {self._event_unit}",
+                )
         return [Event(str(e.user_id), e.item_id, e.behaviour, e.ts) for e in events]
+
+    def _latest(self) -> float:
+        """The last ts that an event may have now."""
+        if self._event_unit is None:
+            return math.inf
+        return (time.time() + self._event_future_s) * _PER_SECOND[self._event_unit]
 
     def _check_behaviour(self, where: str, behaviour: str) -> None:
         if behaviour not in self._behaviours:

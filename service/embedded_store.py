@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import CorruptStore, StoreUnavailable
@@ -36,13 +37,26 @@ from service.packing import Items, Layout, merge
 
 _APPLICATION_ID = 0x54474653  # "TGFS": tells our file from any other database
 _FORMAT = 1
-_WAIT_S = 5.0  # for another worker's write to end; a write takes well under a millisecond
+_OPENING_WAIT_S = 5.0  # for another worker that opens or fills the same file
 _CHECKED_BYTES = 64 * 2**20  # a larger file is not read through at open: that would delay readiness
 _KEYS_PER_SELECT = 500
 _LOAD_CHUNK = 500
 _TABLE = """CREATE TABLE entries
     (key BLOB PRIMARY KEY, value BLOB NOT NULL CHECK (typeof(value) = 'blob'))"""
 _PUT = "INSERT INTO entries VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedOptions:
+    """How long a locked file may take; alone, a read or a write takes well under a millisecond.
+
+    Args:
+        read_wait_s: a read waits this long on the event loop, so nothing else goes on meanwhile.
+        write_wait_s: an append, its wait for appends before it included.
+    """
+
+    read_wait_s: float = 0.02
+    write_wait_s: float = 1.0
 
 
 class EmbeddedStore:
@@ -57,11 +71,13 @@ class EmbeddedStore:
         on_corrupt: OnCorrupt,
         reader: sqlite3.Connection,
         writer: sqlite3.Connection,
+        write_wait_s: float,
     ) -> None:
         self._layout = layout
         self._on_corrupt = on_corrupt
         self._reader = reader
         self._writer = writer
+        self._write_wait_s = write_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feature-writer")
 
     async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
@@ -78,7 +94,11 @@ class EmbeddedStore:
 
     async def append(self, events: Sequence[Event]) -> None:
         packed = pack_events(self._layout, events)
-        await self._write(lambda: self._merge(packed))
+        try:
+            async with asyncio.timeout(self._write_wait_s):
+                await self._write(lambda: self._merge(packed))
+        except TimeoutError as err:
+            raise StoreUnavailable("the embedded feature store is locked by others") from err
 
     async def load(self, records: Iterable[Record]) -> int:
         count = 0
@@ -119,7 +139,12 @@ class EmbeddedStore:
         await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
 
-def open_embedded_store(path: Path, layout: Layout, on_corrupt: OnCorrupt) -> EmbeddedStore:
+def open_embedded_store(
+    path: Path,
+    layout: Layout,
+    on_corrupt: OnCorrupt,
+    options: EmbeddedOptions = EmbeddedOptions(),
+) -> EmbeddedStore:
     """Opens the file or makes it. Blocks: call it before serving, or on a thread.
 
     Raises:
@@ -136,6 +161,8 @@ def open_embedded_store(path: Path, layout: Layout, on_corrupt: OnCorrupt) -> Em
             writer.close()
             raise
         reader.execute("PRAGMA query_only = ON")
+        for connection, wait_s in ((reader, options.read_wait_s), (writer, options.write_wait_s)):
+            connection.execute(f"PRAGMA busy_timeout = {wait_s * 1000:.0f}")
     except (OSError, sqlite3.OperationalError) as err:
         raise StoreUnavailable(f"the feature store {path} cannot be opened: {err}") from err
     except sqlite3.DatabaseError as err:
@@ -143,13 +170,13 @@ def open_embedded_store(path: Path, layout: Layout, on_corrupt: OnCorrupt) -> Em
             f"the feature store {path} is damaged ({err}); move it and its -wal and -shm files "
             "away to start with an empty one, or restore a copy"
         ) from err
-    return EmbeddedStore(layout, on_corrupt, reader, writer)
+    return EmbeddedStore(layout, on_corrupt, reader, writer, options.write_wait_s)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     # One connection is used by one thread at a time, but not by the thread that made it.
     connection = sqlite3.connect(
-        path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+        path, timeout=_OPENING_WAIT_S, isolation_level=None, check_same_thread=False
     )
     # A user's whole history then lies in one page: half the time of a read.
     connection.execute("PRAGMA page_size = 16384")
@@ -183,7 +210,7 @@ def _prepare(path: Path, writer: sqlite3.Connection) -> None:
 
 def _enter_wal(writer: sqlite3.Connection) -> None:
     """SQLite itself does not wait at this change of mode when several workers start at once."""
-    deadline = time.monotonic() + _WAIT_S
+    deadline = time.monotonic() + _OPENING_WAIT_S
     while True:
         try:
             writer.execute("PRAGMA journal_mode = WAL")

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from contract.schema import FeatureSchema, RawType
 from service.errors import ConfigError, InvalidField
 
-Corruption = Literal["magic", "version", "width", "owner", "length", "too_long", "json"]
+Corruption = Literal["magic", "version", "width", "owner", "length", "too_long", "json", "type"]
 Scalar = str | int | float | bool | None
 FieldValue = Scalar | list[Scalar]
 Fields = Mapping[str, FieldValue]

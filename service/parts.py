@@ -16,7 +16,7 @@ from contract.schema import FeatureSchema
 from service.app import Parts
 from service.cores import cores_at_hand, engine_threads
 from service.drift_watch import DriftWatch
-from service.embedded_store import open_embedded_store
+from service.embedded_store import EmbeddedOptions, open_embedded_store
 from service.engine import EnginePool
 from service.errors import ConfigError
 from service.feature_ladder import FeatureLadder
@@ -110,11 +110,11 @@ def open_feature_store(
     """The feature store that the settings name."""
     layout = Layout.of(schema, settings.history_cap)
     scheme, _, place = settings.feature_store.partition(":")
+    read_s, write_s = settings.feature_budget_ms / 1000, settings.default_deadline_ms / 1000
     if scheme == "embedded":
-        return open_embedded_store(Path(place) / _FEATURES_FILE, layout, on_corrupt)
-    options = RedisOptions(
-        read_budget_s=settings.feature_budget_ms / 1000, ttl_s=settings.history_ttl_s
-    )
+        waits = EmbeddedOptions(read_s, write_s)
+        return open_embedded_store(Path(place) / _FEATURES_FILE, layout, on_corrupt, waits)
+    options = RedisOptions(read_s, write_s, ttl_s=settings.history_ttl_s)
     return RedisStore(settings.feature_store, layout, on_corrupt, options)
 
 

@@ -74,8 +74,10 @@ if ttl > 0 then
 else
   redis.call('SET', KEYS[1], head .. body)
 end
-return #body / width
+return type(old) == 'table' and -1 or #body / width
 """
+# MGET shows such a key as a missing one, so it is noticed when an append replaces it.
+_WAS_OF_ANOTHER_TYPE = -1
 _APPEND_SHA = hashlib.sha1(_APPEND.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -139,6 +141,8 @@ class RedisStore:
                     await self._writer.load_script(_APPEND)
                     replies = await self._run_script(packed)
                 _raise_first(replies)
+        for _ in range(replies.count(_WAS_OF_ANOTHER_TYPE)):
+            self._on_corrupt("type")
 
     async def load(self, records: Iterable[Record]) -> int:
         count = 0

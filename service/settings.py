@@ -114,6 +114,14 @@ class Settings(BaseSettings):
         default=64, ge=1, description="With more live tasks than this, a request must name its own."
     )
     max_events: int = Field(default=1000, ge=1, le=100_000, description="Events per call.")
+    event_time_unit: Literal["s", "ms", "us", "ns"] | None = Field(
+        default=None,
+        description="What events' ts count since 1970. Set, an event further in the future than "
+        "event_future_s is refused; it would keep its place among the newest until then.",
+    )
+    event_future_s: float = Field(
+        default=3600.0, ge=0, description="How far clocks may go ahead; needs event_time_unit."
+    )
     max_body_bytes: int = Field(
         default=1 << 20, ge=1024, le=1 << 28, description="Body of a public request."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -177,3 +178,19 @@ def test_event_ids_hold_no_nul() -> None:
         strings.events(event(user_id="a\0", item_id="b"))
     with pytest.raises(InvalidField, match="NUL"):
         strings.events(event(user_id="a", item_id="\0"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_second"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)]
+)
+def test_an_event_of_the_far_future_is_refused_where_the_unit_is_known(
+    unit: str, per_second: int
+) -> None:
+    settings = settings_for_tests(event_time_unit=unit, event_future_s=60)
+    knowing = RequestDecoder(example_schema(), settings)
+    soon, late = (int((time.time() + ahead) * per_second) for ahead in (50, 90))
+    assert knowing.events(event(ts=soon))[0].ts == soon
+    with pytest.raises(InvalidField, match="further in the future than 60 s") as caught:
+        knowing.events(event(ts=late))
+    assert caught.value.where == "events[0].ts"
+    assert decoder().events(event(ts=late))[0].ts == late

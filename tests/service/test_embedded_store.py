@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded_store import EmbeddedStore, open_embedded_store
+from service.embedded_store import EmbeddedOptions, EmbeddedStore, open_embedded_store
 from service.errors import CorruptStore, StoreUnavailable
 from service.features import Event
 from service.packing import Corruption, Layout
@@ -169,3 +170,32 @@ async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable):
         await store.read("ann")
+
+
+async def test_a_file_that_others_lock_costs_an_append_its_limit_and_no_more(
+    tmp_path: Path,
+) -> None:
+    """Also the appends behind it. The one under way may still be stored, as its 503 allows."""
+    path = tmp_path / "features.db"
+    options = EmbeddedOptions(write_wait_s=0.2)
+    store = open_embedded_store(path, LAYOUT, lambda _: None, options)
+    await store.append([Event("ann", 1, "click", 1)])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(3.0):
+        ends = await asyncio.gather(
+            *(store.append([Event("ann", n, "click", n)]) for n in range(2, 8)),
+            return_exceptions=True,
+        )
+    assert {type(end) for end in ends} == {StoreUnavailable}
+    assert (await store.read("ann")).histories["click"].tolist() == [1]
+    other.execute("ROLLBACK")
+    other.close()
+    while True:
+        try:
+            await store.append([Event("ann", 9, "click", 9)])
+            break
+        except StoreUnavailable:
+            continue
+    assert (await store.read("ann")).histories["click"].tolist() in ([1, 9], [1, 2, 9])
+    await store.close()

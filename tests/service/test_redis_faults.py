@@ -99,6 +99,27 @@ async def test_a_server_that_trickles_its_answer_costs_the_budget_and_no_more() 
     await server.wait_closed()
 
 
+@pytest.mark.parametrize(
+    "garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 64, b"*9999999\r\n"]
+)
+async def test_an_answer_that_is_none_is_unavailable(garbage: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(garbage)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = RedisStore(f"redis://127.0.0.1:{port}", LAYOUT, lambda _: None, OPTIONS)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            async with asyncio.timeout(10 * BUDGET_S):
+                await store.read("ann")
+    await store.close()
+    server.close()
+    await server.wait_closed()
+
+
 async def test_more_callers_than_connections_wait_no_longer_than_the_budget(
     own_redis: RedisServer, store: RedisStore
 ) -> None:
@@ -151,14 +172,19 @@ async def test_failing_reads_do_not_stop_the_writes(store: RedisStore) -> None:
 async def test_a_key_of_another_type_is_absent_and_healed_by_an_append(
     own_redis: RedisServer, store: RedisStore
 ) -> None:
-    """MGET shows such a key as a missing one; an append must not fail for it."""
+    """MGET shows such a key as a missing one; the append tells of it."""
     key = history_key("ann", "click")
+    corrupt: list[Corruption] = []
+    store._on_corrupt = corrupt.append
     with own_redis.client() as client:
         client.delete(key)
         client.lpush(key, "1", "2")
     assert await clicks(store) == []
+    assert corrupt == []
     await store.append([EVENT])
     assert await clicks(store) == [1]
+    await store.append([EVENT])
+    assert corrupt == ["type"]
 
 
 async def test_a_server_without_memory_refuses_appends_and_answers_reads(
