@@ -7,15 +7,19 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test chaos check format clean bench-quality bench-train bench-graft bench-overload
+.PHONY: demo test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-overload
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, export, serve and graft on MovieLens-100K (ONCE=1: end instead of serving on)"
 	@echo "make test    everything the tests need, then the tests"
 	@echo "make chaos   kills, hangs and restarts under load, again and again (ROUNDS=5)"
-	@echo "make check   lint, types, imports"
+	@echo "make compose-test    images built, composed, stopped and started (needs Docker)"
+	@echo "make kube-test       the manifests' pods, run by podman (needs Docker and podman)"
+	@echo "make check   lint, types, imports, manifests"
+	@echo "make lock    pin what the images install"
 	@echo "make bench-quality   every model on real data, then docs/QUALITY.md"
+	@echo "make bench-images    size and cold start of the images (needs Docker)"
 	@echo "make bench-train     training speed beside torch-rechub's"
 	@echo "make bench-graft     10,000 grafts and rollbacks under load"
 	@echo "make bench-overload  three times the load that can be served"
@@ -32,6 +36,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
+# Beside `test`, for it builds images; skipped, with the reason, where no engine is to be had.
+compose-test: $(READY)
+	docker/with-engine $(BIN)/python -m pytest tests/compose/test_stack.py tests/compose/test_images.py $(ARGS)
+
+kube-test: $(READY)
+	docker/with-engine $(BIN)/python -m pytest tests/compose/test_pods.py $(ARGS)
+
 # Moments differ each time: what holds once need not hold always.
 chaos: $(READY)
 	for round in $$(seq $(or $(ROUNDS),5)); do $(BIN)/python -m pytest -q tests/e2e/test_workers.py \
@@ -42,11 +53,17 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/architecture
+	$(BIN)/python -m pytest -q tests/architecture tests/docker tests/k8s tests/monitoring
+
+lock: $(READY)
+	PYTHON=$(BIN)/python docker/lock
 
 # bench-quality goes on where it was stopped; ARGS="--help" tells what each takes.
 bench-quality: $(READY)
 	nice -n 10 $(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench-images: $(READY)
+	docker/with-engine $(BIN)/python -m benchmarks.images $(ARGS)
 
 bench-train: $(READY)
 	$(BIN)/python -m benchmarks.training_speed $(ARGS)

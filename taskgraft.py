@@ -283,6 +283,8 @@ def main() -> None:
     # PyTorch's threads otherwise spin while they wait: beside another busy process that made
     # training 6 times slower on 2 cores. To be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # onnxruntime tells its makers about every session unless told not to, before it is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="taskgraft", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as err:

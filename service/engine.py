@@ -23,7 +23,7 @@ from contract.manifest import GraphSpec
 from contract.schema import TensorSpec
 from service.errors import ConfigError, DeadlineExceeded
 
-_PROVIDERS = {
+PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
@@ -144,7 +144,7 @@ class _Graph:
         options.log_severity_level = 3
         # Spinning threads burn a neighbour's core between paced requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = [_PROVIDERS[name] for name in providers]
+        wanted = [PROVIDERS[name] for name in providers]
         usable = [name for name in wanted if name in ort.get_available_providers()]
         if not usable:
             raise ConfigError(

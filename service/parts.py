@@ -17,7 +17,7 @@ from service.app import Parts
 from service.cores import cores_at_hand, engine_threads
 from service.drift_watch import DriftWatch
 from service.embedded_store import EmbeddedOptions, open_embedded_store
-from service.engine import EnginePool
+from service.engine import PROVIDERS, EnginePool
 from service.errors import ConfigError
 from service.feature_ladder import FeatureLadder
 from service.features import FeatureStore, OnCorrupt
@@ -51,7 +51,10 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     schema = bundle.lookups.schema
     running = Running(settings.providers, settings.threads, settings.max_prompts)
     model = Model.open(bundle, running)
-    metrics.use_provider(model.engine.provider)
+    provider = model.engine.provider
+    metrics.use_provider(provider)
+    if provider != PROVIDERS[settings.providers[0]]:
+        _log.warning("provider_fallback", wanted=settings.providers[0], using=provider)
     threads = settings.engine_threads or engine_threads(settings.workers, cores_at_hand())
     pool = EnginePool(threads)
     store = open_task_store(settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from structlog.testing import capture_logs
 
 from contract.bundle import Bundle, GoldenRequest, open_bundle
 from contract.errors import CorruptBundle
@@ -65,6 +66,17 @@ async def started(folder: Path) -> Parts:
     parts = open_parts(settings(folder), Metrics())
     await parts.start()
     return parts
+
+
+async def test_a_fall_back_to_another_device_is_told(tmp_path: Path) -> None:
+    metrics = Metrics()
+    wanted = settings(tmp_path).model_copy(update={"providers": ("cuda", "cpu")})
+    with capture_logs() as lines:
+        parts = open_parts(wanted, metrics)
+    await parts.stop()
+    (told,) = [line for line in lines if line["event"] == "provider_fallback"]
+    assert (told["log_level"], told["wanted"]) == ("warning", "cuda")
+    assert b'taskgraft_provider{provider="CPUExecutionProvider"} 1.0' in metrics.exposition(None)[0]
 
 
 async def test_the_real_parts_start_score_and_stop(tmp_path: Path) -> None:
