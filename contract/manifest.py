@@ -7,6 +7,7 @@ export/bundle.py --seal_bundle--> manifest.json --read_manifest--> Manifest
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -88,6 +89,11 @@ class Manifest(_Frozen):
     backbone_parameters: int = Field(ge=0)
     provenance: dict[str, Scalar] = {}
     files: dict[RelativePath, FileEntry]
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON form: equal for equal bundles, since it names every file."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:

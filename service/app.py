@@ -14,13 +14,14 @@ from starlette.types import ASGIApp
 from contract.schema import FeatureSchema
 from service.api.admin import grafting_router, reading_router
 from service.api.application import application
+from service.api.backbone import backbone_router
 from service.api.boundary import Boundary, Headers, Stamp
 from service.api.doorkeeper import Doorkeeper
 from service.api.events import EventsRoute
 from service.api.guard import Guard
 from service.api.health import Exposition, health_router, live_router
 from service.api.oip import INFER_PATHS, InferRoute, oip_models_router, oip_server_router
-from service.api.ports import Events, Grafting, Scores, Tasks
+from service.api.ports import Backbones, Events, Grafting, Scores, Tasks
 from service.api.routing import routing_router
 from service.api.score import ScoreRoute
 from service.api.tasks import schema_router, tasks_router
@@ -48,6 +49,7 @@ class Parts:
     scorer: Scores
     tasks: Tasks
     grafting: Grafting
+    backbones: Backbones
     events: Events
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
@@ -124,7 +126,7 @@ def _public(
     signature = Signature(parts.schema, settings)
     routers = (
         tasks_router(parts.tasks),
-        schema_router(parts.schema),
+        schema_router(parts.tasks),
         live_router(),
         health_router(gate, parts.tasks, exposition),
         oip_server_router(gate),
@@ -147,6 +149,7 @@ def _admin(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> AS
         reading_router(parts.tasks),
         grafting_router(parts.grafting, settings),
         routing_router(parts.tasks, parts.grafting),
+        backbone_router(parts.backbones, settings),
         live_router(),
     )
     app = application("taskgraft administration", routers, openapi=False, docs=False)

@@ -26,9 +26,10 @@ Arrays = Mapping[str, NDArray[np.float32]]
 class Slot:
     """One place in the bank, held by every snapshot that names it."""
 
-    __slots__ = ("__weakref__", "index")
+    __slots__ = ("__weakref__", "bank", "index")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, bank: PromptBank, index: int) -> None:
+        self.bank = bank
         self.index = index
 
 
@@ -56,7 +57,7 @@ class PromptBank:
             index = self._free.popleft()
             for name, array in self._arrays.items():
                 array[index] = tensors[name]
-        slot = Slot(index)
+        slot = Slot(self, index)
         weakref.finalize(slot, self._free.append, index).atexit = False
         return slot
 

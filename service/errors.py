@@ -15,6 +15,9 @@ ServiceError
 ├── DeadlineExceeded     the caller's time is over
 ├── TaskRejected         a prompt that failed a check; says which; nothing changed
 ├── TaskConflict         a name that is taken, or a version that is not there
+├── UncoveredTasks       live tasks that a new backbone would not serve; nothing changed
+├── BundleMissing        a bundle that this host does not hold
+├── BundleUnfit          a bundle that cannot take over from the live one; says why
 ├── NotConverged         a worker that cannot serve a change; says who and why; it was taken back
 ├── PromptMissing        a prompt file that the task store does not hold
 ├── StoreUnavailable     a store that does not answer: try again
@@ -122,6 +125,30 @@ class TaskRejected(ServiceError):
 
 class TaskConflict(ServiceError):
     """A name that is taken, or a version that is not there."""
+
+
+class UncoveredTasks(ServiceError):
+    """Live tasks that a new backbone would not serve.
+
+    Attributes:
+        names: of them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"the new backbone would not serve {', '.join(names)}, which "
+            f"{'is' if len(names) == 1 else 'are'} live: tune prompts on it (taskgraft tune "
+            "--all-tasks) and name them too, or drop those tasks by name"
+        )
+        self.names = tuple(names)
+
+
+class BundleMissing(ServiceError):
+    """This host does not hold a bundle, or another one of the same backbone."""
+
+
+class BundleUnfit(ServiceError):
+    """A bundle that cannot take over from the live one while requests go on."""
 
 
 class NotConverged(ServiceError):

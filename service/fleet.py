@@ -92,7 +92,28 @@ class Fleet:
                 if one.generation < generation
             }
             if refusing or (late and time.monotonic() > end):
-                raise _not_converged(task, workers, refusing or late)
+                raise _not_converged(f"task {task}", workers, refusing or late)
+            if not late:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def hold_backbone(self, key: str, patience_s: float) -> None:
+        """Wait until every worker alive has made this upgrade ready.
+
+        Raises:
+            NotConverged: one refused it, or was not ready in time.
+            StoreUnavailable: nobody can tell.
+        """
+        end = time.monotonic() + patience_s
+        while True:
+            workers = await self.workers()
+            told = [one for one in workers if one.upgrade == key]
+            refusing = {one.worker: one.unprepared for one in told if one.unprepared}
+            late = {
+                one.worker: one.reason or "still loading it" for one in workers if one not in told
+            }
+            if refusing or (late and time.monotonic() > end):
+                raise _not_converged("the backbone", workers, refusing or late)
             if not late:
                 return
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -117,14 +138,15 @@ def view(worker: Acknowledgement) -> dict[str, str | int]:
     }
 
 
-def _not_converged(task: str, workers: Workers, why: dict[str, str]) -> NotConverged:
+def _not_converged(what: str, workers: Workers, why: dict[str, str]) -> NotConverged:
     told = "; ".join(f"worker {worker}: {reason}" for worker, reason in why.items())
     shown = [
         view(one) | ({"state": "refused", "reason": why[one.worker]} if one.worker in why else {})
         for one in workers
     ]
     return NotConverged(
-        f"task {task} was left as it was, for not all workers can serve the new version: {told}. "
-        "Mend or end those workers and try again, or use wait=local to go on without them",
+        f"{what} was left as it was, for not all workers can serve the new version: {told}. "
+        "Mend or end those workers and try again, or use wait=local for a task to go on without "
+        "them",
         shown,
     )

@@ -15,7 +15,9 @@ import numpy as np
 from contract.bundle import Bundle
 from contract.errors import CorruptBundle
 from contract.manifest import Manifest
+from service.backbone import BundleRef
 from service.bank import PromptBank
+from service.bundle_shelf import reference
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
 from service.errors import InvalidField
@@ -43,10 +45,12 @@ class Model:
     """One backbone with a bank for the prompts that were tuned on it.
 
     Attributes:
+        ref: the bundle it was made of.
         id: what answers call it.
         heads: its pre-trained tasks.
     """
 
+    ref: BundleRef
     id: str
     manifest: Manifest
     heads: tuple[str, ...]
@@ -63,6 +67,7 @@ class Model:
         """
         manifest = bundle.manifest
         return cls(
+            ref=reference(manifest),
             id=f"{manifest.name}@{manifest.fingerprint[:12]}",
             manifest=manifest,
             heads=tuple(task.name for task in manifest.tasks),

@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 
 from contract.schema import FeatureSchema
 from service.api.admin import Rollback
+from service.api.backbone import UpgradeBody
 from service.api.guard import OPEN_PATHS
 from service.api.oip import LENGTH_HEADER, TAG
 from service.api.routing import RoutingBody
@@ -70,7 +71,7 @@ def admin_document(app: FastAPI) -> Document:
     document = _document(app)
     schemes = {"token": {"type": "http", "scheme": "bearer"}}
     document["components"]["securitySchemes"] = schemes
-    for body in (Rollback, RoutingBody):
+    for body in (Rollback, RoutingBody, UpgradeBody):
         schema = body.model_json_schema(ref_template=_REF.format(name="{model}"))
         document["components"]["schemas"] |= schema.pop("$defs", {}) | {body.__name__: schema}
     for path, operations in document["paths"].items():

@@ -14,6 +14,7 @@ from contract.bundle import open_bundle
 from contract.errors import PromptMisfit
 from contract.schema import FeatureSchema
 from service.app import Parts
+from service.bundle_shelf import BundleShelf
 from service.cores import cores_at_hand, engine_threads
 from service.drift_watch import DriftWatch
 from service.embedded_store import EmbeddedOptions, open_embedded_store
@@ -23,6 +24,7 @@ from service.feature_ladder import FeatureLadder
 from service.features import FeatureStore, OnCorrupt
 from service.metrics import Metrics
 from service.model import Model, Running, replay_golden
+from service.model_room import ModelRoom, Opening
 from service.near_cache import NearCache, NearCacheOptions
 from service.packing import Layout
 from service.prover import PromptProver
@@ -35,8 +37,12 @@ from service.sync import TaskFollower
 from service.task_catalog import TaskCatalog
 from service.task_directory import open_task_directory
 from service.task_store import TaskStore
+from service.upgrades import Upgrades
 
 _FEATURES_FILE = "features.sqlite"
+# Enough to let requests go first; far below that, a thread that holds the interpreter's lock and
+# is not let run would make them wait.
+_ASIDE_NICE = 5
 _log = structlog.get_logger()
 
 
@@ -59,7 +65,15 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     pool = EnginePool(threads)
     store = open_task_store(settings)
     features = open_ladder(settings, schema, metrics.store_fault)
-    registry = TaskRegistry(model, PromptProver(pool), store, metrics, settings.converge_s)
+    opening = Opening(
+        shelf=BundleShelf(settings.bundle, settings.bundles),
+        running=running,
+        pool=EnginePool(1, nice=_ASIDE_NICE),
+        kept_events=Layout.of(schema, settings.history_cap).cap,
+        keep_s=settings.rollback_ready_s,
+    )
+    room = ModelRoom(model, schema, store, opening)
+    registry = TaskRegistry(room, PromptProver(pool), store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)
     limits = Limits(
@@ -85,12 +99,16 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     async def stop() -> None:
         await watch.stop()
         await follower.stop()
+        await room.close()
         pool.close()
         await features.close()
 
-    scorer = Scorer(registry, pool, features, metrics, limits)
+    scorer = Scorer(registry, pool, features, metrics, limits, opening.recent)
     catalog = TaskCatalog(registry, watch, store)
-    return Parts(schema, scorer, catalog, registry, features, start, stop, registry.worker)
+    upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s)
+    return Parts(
+        schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker
+    )
 
 
 def open_ladder(settings: Settings, schema: FeatureSchema, on_corrupt: OnCorrupt) -> FeatureLadder:

@@ -20,19 +20,19 @@ import time
 from dataclasses import replace
 
 from contract.errors import PromptMisfit
+from service.backbone_changes import void_upgrade
 from service.drift import Drift
 from service.errors import (
     CorruptStore,
-    PromptMissing,
     TaskConflict,
     TaskRejected,
-    TooLarge,
 )
 from service.fleet import Fleet, view
 from service.graft_report import GraftReport
 from service.metrics import Metrics
-from service.model import Model
+from service.model_room import ModelRoom
 from service.named_locks import NamedLocks
+from service.prompt_loader import PromptLoader
 from service.prover import Checks, PromptProver
 from service.resident import Resident
 from service.rollout import Rollout, Step, Switch, Wait
@@ -52,14 +52,9 @@ from service.task_store import (
     Acknowledgement,
     DesiredState,
     StoredPrompt,
-    TaskState,
     TaskStore,
-    TaskVersion,
     WorkerState,
 )
-
-# What makes a stored prompt unfit to serve here; that a store is away is another matter.
-_UNFIT = (PromptMisfit, TaskRejected, TooLarge, PromptMissing, CorruptStore)
 
 
 class TaskRegistry:
@@ -71,21 +66,20 @@ class TaskRegistry:
 
     def __init__(
         self,
-        model: Model,
+        room: ModelRoom,
         prover: PromptProver,
         store: TaskStore,
         metrics: Metrics,
         patience_s: float = 5.0,
     ) -> None:
+        self._room = room
         self._prover = prover
         self._store = store
         self._metrics = metrics
         self._names = NamedLocks()
         self._publishing = asyncio.Lock()
-        self._aside: dict[str, Resident] = {}  # by digest: proved, not yet published
-        self._ready: dict[str, Resident] = {}  # by digest: candidates, to be switched to at once
-        self._refused: dict[str, str] = {}  # candidates that cannot be served here, and why
-        self.snapshot = Snapshot.of(model, {}, DesiredState())
+        self._loader = PromptLoader(prover, store, room)
+        self.snapshot = Snapshot.of(room.first, {}, DesiredState())
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.behind = ""  # why this process does not follow the desired state; empty if it does
         self.drift = Drift()
@@ -98,7 +92,8 @@ class TaskRegistry:
         """Publish the desired state, loading what this process does not hold yet.
 
         Raises:
-            PromptMisfit: a stored prompt does not fit this bundle; the old snapshot stays.
+            PromptMisfit: a stored prompt does not fit its bundle; the old snapshot stays.
+            BundleMissing, BundleUnfit, ContractError: the wanted backbone cannot be served here.
             StoreUnavailable, CorruptStore: the task store cannot be read.
         """
         async with self._publishing:
@@ -106,41 +101,13 @@ class TaskRegistry:
             if state is None:
                 state = await asyncio.to_thread(self._store.read)
             if state.generation > self.snapshot.generation:
-                held = {
-                    name: {
-                        version.version: await self._resident(name, version)
-                        for version in task.versions
-                        if version.version in task.held
-                    }
-                    for name, task in state.tasks.items()
-                }
-                self._ready, self._refused = await self._candidates(state)
-                self.snapshot = Snapshot.of(self.snapshot.model, held, state)
+                live, model = self.snapshot, await self._room.hold(state.bundle)
+                held = await self._loader.held(model, live, state)
+                await self._loader.candidates(model, live, state)
+                self.snapshot = Snapshot.of(model, held, state)
                 self._metrics.serve_tasks(self.snapshot.names, state.generation)
+            self.tidy()
             return self.snapshot
-
-    async def _candidates(self, state: DesiredState) -> tuple[dict[str, Resident], dict[str, str]]:
-        """What may score next, held ready by digest, and what cannot be served here, and why."""
-        ready, refused = {}, {}
-        for name, candidate in state.candidates.items():
-            versions = [v for v in state.task(name).versions if v.version in candidate.held]
-            try:
-                for version in versions:
-                    ready[version.sha256] = await self._resident(name, version)
-            except _UNFIT as err:
-                refused[name] = str(err)
-        return ready, refused
-
-    async def _resident(self, name: str, version: TaskVersion) -> Resident:
-        """The prompt of a version: a live one, one set aside, or loaded and proved."""
-        for live in self.snapshot.holding(name):
-            if (live.sha256, live.version) == (version.sha256, version.version):
-                return live
-        found = self._aside.get(version.sha256) or self._ready.get(version.sha256)
-        if found is None:
-            content = await asyncio.to_thread(self._store.prompt, version.sha256)
-            found, _ = await self._prover.prove(self.snapshot.model, name, content)
-        return replace(found, version=version.version)
 
     # --- changing it ---------------------------------------------------------------------------
 
@@ -186,8 +153,9 @@ class TaskRegistry:
     ) -> DesiredState:
         name = resident.header.task
         await asyncio.to_thread(self._store.put_prompt, body)
+        header = resident.header
         stored = StoredPrompt(
-            resident.sha256, resident.size_bytes, time.time(), resident.header.provenance
+            resident.sha256, resident.size_bytes, time.time(), header.provenance, header.backbone
         )
         switch = Switch(
             name,
@@ -195,11 +163,8 @@ class TaskRegistry:
             at_once=lambda state: graft(state, name, stored, actor, active=activate),
             proposal=lambda state: propose_graft(state, name, stored, actor),
         )
-        self._aside[resident.sha256] = resident
-        try:
+        with self._loader.aside(resident):
             return await self._run(switch, wait if activate else "local")
-        finally:
-            self._aside.pop(resident.sha256, None)
 
     async def rollback(
         self, name: str, version: int | None, *, actor: str, wait: Wait = "all"
@@ -217,7 +182,7 @@ class TaskRegistry:
         self._refuse_head(name)
 
         def wanted(state: DesiredState) -> int:
-            return _earlier(name, state.task(name)) if version is None else version
+            return _earlier(name, state) if version is None else version
 
         switch = Switch(
             name,
@@ -278,7 +243,7 @@ class TaskRegistry:
 
         def step(state: DesiredState) -> DesiredState:
             self.refuse_older(state.generation, served)
-            return change(expire(state, gone_by))
+            return change(void_upgrade(expire(state, gone_by), time.time()))
 
         state = await asyncio.to_thread(self._store.update, step)
         await asyncio.shield(self.converge(state))
@@ -303,7 +268,20 @@ class TaskRegistry:
         """How far this process has come."""
         state: WorkerState = "behind" if self.behind else "serving"
         generation = self.snapshot.generation
-        return Acknowledgement(self.worker, generation, state, self.behind, self._refused)
+        key, unprepared = self._room.told()
+        return Acknowledgement(
+            self.worker,
+            generation,
+            state,
+            self.behind,
+            self._loader.refused,
+            upgrade=key,
+            unprepared=unprepared,
+        )
+
+    def tidy(self) -> None:
+        """Make ready what is proposed, let go of what was left long enough ago."""
+        self._room.follow(self.snapshot.wanted, self.snapshot.model)
 
     async def _report(
         self, name: str, version: int | None, checks: Checks, started: float, wait: Wait
@@ -315,10 +293,12 @@ class TaskRegistry:
         return GraftReport(name, version, generation, workers, checks, took_ms)
 
 
-def _earlier(name: str, task: TaskState) -> int:
+def _earlier(name: str, state: DesiredState) -> int:
+    task = state.task(name)
     if task.active is not None and task.routing.canary is not None:
         return task.active
-    older = [v.version for v in task.versions if task.active is None or v.version < task.active]
+    fitting = [v.version for v in task.versions if state.takes(v)]
+    older = [version for version in fitting if task.active is None or version < task.active]
     if not older:
         raise TaskConflict(f"task {name} has no version older than {task.active}")
     return older[-1]

@@ -26,6 +26,7 @@ from service.model import Model
 from service.plan import Plan
 from service.registry import TaskRegistry
 from service.snapshot import Snapshot
+from service.warm_up import Recent
 
 # The most of a request's time that goes to the feature store; the rest is for scoring without.
 _FEATURE_SHARE = 0.5
@@ -69,12 +70,14 @@ class Scorer:
         features: FeatureLadder,
         metrics: Metrics,
         limits: Limits,
+        recent: Recent,
     ) -> None:
         self._registry = registry
         self._pool = pool
         self._features = features
         self._metrics = metrics
         self._limits = limits
+        self._recent = recent
 
     async def score(self, request: ScoreRequest) -> ScoreResult:
         """Score one user's candidates for all asked tasks.
@@ -102,6 +105,7 @@ class Scorer:
             features, degraded = await self._fetch(request, budget_s * _FEATURE_SHARE)
         with self._metrics.stage("encode"):
             arrays = snapshot.model.encoder.encode(request, features)
+        self._recent.add(request, features)
         heads, prompts = snapshot.divide(names)
         plan = Plan.of(snapshot, prompts, str(request.user_id))
         with self._metrics.stage("run"):

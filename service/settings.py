@@ -67,6 +67,25 @@ class Settings(BaseSettings):
         description="Wanted tasks and their prompt files: a directory (shared by the services of "
         "one host), redis://HOST:PORT/DB, redis+cluster://... or redis+sentinel://... as above.",
     )
+    bundles: Path | None = Field(
+        default=None,
+        description="Directory of the bundles that the service may be upgraded to, each in a "
+        "folder named by its fingerprint; none but the one it was started with if unset.",
+    )
+    upgrade_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="An upgrade of the backbone waits this long for every worker alive to load "
+        "it; then it is withdrawn.",
+    )
+    rollback_ready_s: float = Field(
+        default=600.0,
+        ge=0,
+        le=86_400,
+        description="The backbone that an upgrade left stays in memory for this long, so that a "
+        "rollback loads nothing.",
+    )
     converge_s: float = Field(
         default=5.0,
         gt=0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from contract.errors import PromptMisfit
 from service.errors import UnknownTask
 from service.model import Model
 from service.resident import Resident
@@ -39,9 +40,23 @@ class Snapshot:
     def of(
         cls, model: Model, held: Mapping[str, Mapping[int, Resident]], wanted: DesiredState
     ) -> Snapshot:
-        """Args: held: by task and version, all that the state routes."""
+        """The world of a model; nothing in it could score on another backbone.
+
+        Args:
+            model: what scores.
+            held: by task and version, all that the state routes.
+            wanted: the state.
+
+        Raises:
+            PromptMisfit: a prompt that stands in another model's bank.
+        """
         prompts, routes = {}, {}
         for name, versions in held.items():
+            if any(resident.slot.bank is not model.bank for resident in versions.values()):
+                raise PromptMisfit(
+                    "wrong_backbone",
+                    f"task {name} was made ready for another backbone than {model.ref}",
+                )
             task = wanted.task(name)
             if task.active is None:
                 continue

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from contract.errors import ContractError
-from service.errors import ServiceError, StoreUnavailable
+from service.errors import BundleMissing, ServiceError, StoreUnavailable
 from service.fleet import TELL_EVERY_S
 from service.registry import TaskRegistry
 from service.task_store import Acknowledgement, TaskStore
@@ -40,7 +40,7 @@ class TaskFollower:
     async def start(self) -> None:
         """Returns once this process serves the desired state and all may know it.
 
-        Waits for a store that does not answer.
+        Waits for a store that does not answer, and for a bundle that is not here yet.
 
         Raises:
             PromptMisfit: a stored prompt does not fit this bundle.
@@ -71,7 +71,7 @@ class TaskFollower:
             self._registry.behind = ""
             await self._tell()
             generation = await asyncio.to_thread(self._store.generation)
-        except StoreUnavailable as err:
+        except (StoreUnavailable, BundleMissing) as err:
             self._fall_behind(err)
             return False
         return generation <= self._registry.snapshot.generation
@@ -97,6 +97,7 @@ class TaskFollower:
         if wanted > served:
             snapshot = await registry.converge()
             self._log.info("tasks_followed", generation=snapshot.generation)
+        registry.tidy()
         registry.behind = ""
 
     def _fall_behind(self, err: Exception) -> None:
@@ -107,7 +108,8 @@ class TaskFollower:
     def _pause_s(self) -> float:
         recent = time.time() - self._registry.fleet.patience_s
         candidates = self._registry.snapshot.wanted.candidates.values()
-        return _POLL_CANDIDATE_S if any(c.at > recent for c in candidates) else _POLL_S
+        soon = any(c.at > recent for c in candidates) or self._registry.acknowledgement().upgrade
+        return _POLL_CANDIDATE_S if soon else _POLL_S
 
     def _silent_too_long(self) -> bool:
         return time.monotonic() - self._told_at > TELL_EVERY_S

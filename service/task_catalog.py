@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from contract.schema import FeatureSchema
 from service.drift_watch import DriftWatch
 from service.errors import UnknownTask
 from service.fleet import view
@@ -46,11 +47,22 @@ class TaskCatalog:
         """What is live now."""
         return self._registry.snapshot
 
+    @property
+    def schema(self) -> FeatureSchema:
+        """Of the live model."""
+        return self.snapshot.model.encoder.schema
+
+    @property
+    def behind(self) -> str:
+        """Why this process does not follow the wanted state; empty if it does."""
+        return self._registry.behind
+
     def tasks(self) -> list[TaskInfo]:
         """Heads, then grafted tasks, those without an active version included."""
         wanted = self.snapshot.wanted
         grafted = [name for name in wanted.tasks if not wanted.only_proposed(name)]
-        return [self.task(name) for name in (*self.snapshot.model.heads, *grafted)]
+        heads = self.snapshot.model.heads
+        return [self.task(name) for name in (*heads, *(n for n in grafted if n not in heads))]
 
     def task(self, name: str) -> TaskInfo:
         """One task, or UnknownTask."""

@@ -162,12 +162,14 @@ def expire(state: DesiredState, before: float) -> DesiredState:
 def _add(state: DesiredState, note: Change, prompt: StoredPrompt, *, active: bool) -> DesiredState:
     task = note.task
     before = state.tasks.get(task, TaskState(active=None, versions=()))
-    number = _last(state, task) + 1
-    added = TaskVersion(number, prompt.sha256, prompt.size_bytes, prompt.created_at, prompt.note)
+    _refuse_foreign(state, task, prompt.backbone)
+    number = last_version(state, task) + 1
+    added = TaskVersion.of(number, prompt)
     after = TaskState(number, ()) if active else before
     versions = (*before.versions, added)
     oldest = versions[-KEPT_VERSIONS:][0].version
-    kept = tuple(v for v in versions if v.version >= oldest or v.version in after.held)
+    held = after.held | _held_by_backbones(state, task)
+    kept = tuple(v for v in versions if v.version >= oldest or v.version in held)
     return _with(state, replace(note, version=number), replace(after, versions=kept))
 
 
@@ -180,10 +182,27 @@ def _point(state: DesiredState, note: Change, routing: Routing) -> DesiredState:
     before = state.task(note.task)
     after = replace(before, active=note.version, routing=routing)
     for version in sorted(after.held):
-        if before.find(version) is None:
+        found = before.find(version)
+        if found is None:
             known = ", ".join(str(v.version) for v in before.versions)
             raise TaskConflict(f"task {note.task} has no version {version}; it has {known}")
+        _refuse_foreign(state, f"{note.task} version {version}", found.backbone)
     return state if after == before else _with(state, note, after)
+
+
+def _refuse_foreign(state: DesiredState, what: str, backbone: str) -> None:
+    """Raises TaskConflict for a prompt of another backbone than the live one."""
+    if state.bundle is not None and backbone not in ("", state.bundle.fingerprint):
+        raise TaskConflict(
+            f"{what} was tuned on backbone {backbone[:12]}, and {state.bundle} is live: tune it on "
+            "this one, or roll the backbone back"
+        )
+
+
+def _held_by_backbones(state: DesiredState, task: str) -> set[int]:
+    """The versions that the backbone just left, or the proposed one, scores with."""
+    found = {plan.active.get(task) for plan in (state.left, state.upgrade) if plan is not None}
+    return {version for version in found if version is not None}
 
 
 def _wanted(before: TaskState, wanted: Wanted, task: str, at: float) -> tuple[int, Routing]:
@@ -215,7 +234,7 @@ def _proposing(state: DesiredState, task: str, candidate: Candidate) -> DesiredS
 def _with(state: DesiredState, change: Change, task: TaskState) -> DesiredState:
     """The state with one task changed, without its candidate; gone when it has no versions."""
     name = change.task
-    last = _last(state, name)
+    last = last_version(state, name)
     tasks = {**state.tasks, name: task}
     if not task.versions:
         del tasks[name]
@@ -232,7 +251,7 @@ def _with(state: DesiredState, change: Change, task: TaskState) -> DesiredState:
     )
 
 
-def _last(state: DesiredState, task: str) -> int:
+def last_version(state: DesiredState, task: str) -> int:
     """The highest version number that the task ever had."""
     found = state.tasks.get(task)
     known = found.versions[-1].version if found is not None and found.versions else 0

@@ -14,14 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from service.backbone import BundleRef, Left, Upgrade
 from service.drift import Tally
 from service.errors import UnknownTask
 from service.routing import Routing
 
-# 2: tasks have a routing, which an older program would drop without a word. Both are read.
+# 2: tasks have a routing and states a backbone, which an older program would drop without a word.
+# Both are read.
 FORMAT_VERSION: Final = 2
 FormatVersion = Literal[1, 2]
-Action = Literal["graft", "propose", "activate", "route", "withdraw", "remove"]
+Action = Literal["graft", "propose", "activate", "route", "withdraw", "remove", "end"]
 WorkerState = Literal["serving", "behind"]
 Note = Mapping[str, str | int | float | bool | None]
 
@@ -33,23 +35,42 @@ class StoredPrompt:
     Attributes:
         created_at: Unix seconds.
         note: where it comes from, for people.
+        backbone: the fingerprint that it was tuned on.
     """
 
     sha256: str
     size_bytes: int
     created_at: float
     note: Note = field(default_factory=dict)
+    backbone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskVersion:
-    """A prompt of a task: 1, 2, ... No number comes twice, not even after the task was removed."""
+    """A prompt of a task: 1, 2, ... No number comes twice, not even after the task was removed.
+
+    Attributes:
+        backbone: the fingerprint that it was tuned on; it scores on no other. Empty in a state of
+            older programs: that of the only backbone which was ever live.
+    """
 
     version: int
     sha256: str
     size_bytes: int
     created_at: float
     note: Note = field(default_factory=dict)
+    backbone: str = ""
+
+    @classmethod
+    def of(cls, version: int, prompt: StoredPrompt) -> TaskVersion:
+        return cls(
+            version,
+            prompt.sha256,
+            prompt.size_bytes,
+            prompt.created_at,
+            prompt.note,
+            prompt.backbone,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +121,7 @@ class Change:
     """Who did what, when, and the generation that it made (0: not yet stored).
 
     Attributes:
+        task: empty for a change of the backbone.
         detail: what the other fields cannot say, for people.
     """
 
@@ -120,6 +142,9 @@ class DesiredState:
         generation: rises by one with each update.
         retired: version numbers that are gone and must not come again: the last of each task.
         candidates: by task, what is to score next.
+        bundle: what scores; None, before the first upgrade, is the bundle that each was given.
+        left: what scored before the last upgrade.
+        upgrade: the backbone that is to score next.
         changes: what made this generation out of the one before.
     """
 
@@ -127,18 +152,28 @@ class DesiredState:
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
     retired: Mapping[str, int] = field(default_factory=dict)
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    bundle: BundleRef | None = None
+    left: Left | None = None
+    upgrade: Upgrade | None = None
     changes: tuple[Change, ...] = ()
 
     def prompts(self) -> frozenset[str]:
         """The digests of all prompts that the state names."""
         return frozenset(v.sha256 for task in self.tasks.values() for v in task.versions)
 
+    def takes(self, version: TaskVersion) -> bool:
+        """Whether a version was tuned on the live backbone."""
+        return self.bundle is None or version.backbone in ("", self.bundle.fingerprint)
+
     def only_proposed(self, name: str) -> bool:
         """Whether a task is nothing yet but a proposal, which its proposer may not live to end."""
         candidate, task = self.candidates.get(name), self.tasks.get(name)
-        if candidate is None or task is None or not candidate.fresh:
+        if task is None:
             return False
-        return [v.version for v in task.versions] == [candidate.version]
+        proposed = {candidate.version} if candidate is not None and candidate.fresh else set[int]()
+        if self.upgrade is not None and name in self.upgrade.fresh:
+            proposed.add(self.upgrade.active[name])
+        return {v.version for v in task.versions} <= proposed
 
     def task(self, name: str) -> TaskState:
         """The task of this name, or UnknownTask."""
@@ -157,6 +192,8 @@ class Acknowledgement:
         reason: why it is behind.
         refused: candidates that it cannot serve, by task, and why.
         tallies: what it has counted of versions that are compared.
+        upgrade: the key of the upgrade that it holds ready, or cannot serve.
+        unprepared: why it cannot.
     """
 
     worker: str
@@ -165,6 +202,8 @@ class Acknowledgement:
     reason: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
     tallies: tuple[Tally, ...] = field(default=(), compare=False)
+    upgrade: str = ""
+    unprepared: str = ""
 
 
 class TaskStore(Protocol):

@@ -1,8 +1,9 @@
-"""The tiny bundle that service tests run on, made by the real road.
+"""The tiny bundles that service tests run on, made by the real road.
 
 `python -m tests.builders` trains, exports and tunes a model of a few hundred parameters on a log
-it invents, and writes tests/golden/tiny. It is committed: tests of the service need no torch, and
-every later version must still open it.
+it invents, and writes tests/golden/tiny; then once more on a later log, with users that the first
+did not know, for tests/golden/tiny_retrained. They are committed: tests of the service need no
+torch, and every later version must still open them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from training.fit import fit
 from training.tune import tune
 
 TINY = Path(__file__).parent / "golden" / "tiny"
+RETRAINED = Path(__file__).parent / "golden" / "tiny_retrained"
 NEW_TASKS = ("share", "skip")
 USERS, ITEMS, ROWS = 30, 20, 900
 CONFIG = {
@@ -72,11 +74,11 @@ CONFIG = {
 }
 
 
-def write_log(folder: Path) -> None:
-    """A log with string users, integer items and every kind of field."""
-    rng = np.random.default_rng(0)
-    user, item = rng.integers(USERS, size=ROWS), rng.integers(ITEMS, size=ROWS)
-    hobbies = [["chess", "dance", "cook"][: n % 4] for n in range(USERS)]
+def write_log(folder: Path, seed: int = 0) -> None:
+    """A log with string users, integer items and every kind of field; more users by seed."""
+    rng, users = np.random.default_rng(seed), USERS + seed
+    user, item = rng.integers(users, size=ROWS), rng.integers(ITEMS, size=ROWS)
+    hobbies = [["chess", "dance", "cook"][: n % 4] for n in range(users)]
     pull = np.sin(user) + np.cos(item) + rng.logistic(scale=0.3, size=ROWS)
     pl.DataFrame(
         {
@@ -103,18 +105,18 @@ def write_log(folder: Path) -> None:
     ).write_parquet(folder / "items.parquet")
 
 
-def trained(folder: Path) -> tuple[Checkpoint, Prepared]:
+def trained(folder: Path, seed: int = 0) -> tuple[Checkpoint, Prepared]:
     """The tiny model, trained in the folder."""
-    write_log(folder)
-    config = TrainConfig.model_validate(CONFIG)
+    write_log(folder, seed)
+    config = TrainConfig.model_validate(CONFIG).seeded(seed)
     fit(config, prepare(config, folder), run_dir=folder / "run")
     checkpoint = read_checkpoint(folder / "run" / "backbone")
     return checkpoint, prepare(config, folder, lookups=checkpoint.lookups)
 
 
-def exported(folder: Path, out: Path) -> tuple[Checkpoint, Prepared, ExportResult]:
+def exported(folder: Path, out: Path, seed: int = 0) -> tuple[Checkpoint, Prepared, ExportResult]:
     """The tiny model as a bundle at out."""
-    checkpoint, prepared = trained(folder)
+    checkpoint, prepared = trained(folder, seed)
     return checkpoint, prepared, export_bundle(checkpoint, prepared.test, out)
 
 
@@ -126,20 +128,21 @@ def prompt_file(checkpoint: Checkpoint, prepared: Prepared, task: str, bundle: P
     return export_prompt(checkpoint, result.prompt, prepared.test, bundle)
 
 
-def build() -> None:
-    """Write tests/golden/tiny anew."""
+def build(out: Path, seed: int) -> None:
+    """Write one of the folders anew."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoint, prepared, _ = exported(folder, folder / "bundle")
-        shutil.rmtree(TINY, ignore_errors=True)
-        TINY.mkdir(parents=True)
+        checkpoint, prepared, _ = exported(folder, folder / "bundle", seed)
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
         for task in NEW_TASKS:
             data = prompt_file(checkpoint, prepared, task, folder / "bundle")
-            (TINY / f"{task}.safetensors").write_bytes(data)
+            (out / f"{task}.safetensors").write_bytes(data)
             read_prompt(data)
-        shutil.copytree(folder / "bundle", TINY / "bundle")
+        shutil.copytree(folder / "bundle", out / "bundle")
 
 
 if __name__ == "__main__":
-    build()
+    build(TINY, seed=0)
+    build(RETRAINED, seed=6)

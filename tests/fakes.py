@@ -23,7 +23,14 @@ from contract.schema import (
     VocabularySpec,
 )
 from service.app import Parts
-from service.errors import InvalidField, StoreUnavailable, TaskConflict, UnknownTask
+from service.backbone import WantedBackbone
+from service.errors import (
+    BundleMissing,
+    InvalidField,
+    StoreUnavailable,
+    TaskConflict,
+    UnknownTask,
+)
 from service.features import Event
 from service.messages import ScoreRequest
 from service.metrics import Metrics
@@ -31,6 +38,7 @@ from service.routing import Routing, Wanted
 from service.settings import Settings
 
 GOOD_PROMPT = b"good prompt"
+OTHER_BACKBONE = "b" * 64
 
 
 def example_schema(user_id: RawType = "int64", item_id: RawType = "int64") -> FeatureSchema:
@@ -110,7 +118,10 @@ class FakeSnapshot:
 class FakeTasks:
     """Takes GOOD_PROMPT alone; one head, "click", stands from the beginning."""
 
-    def __init__(self) -> None:
+    behind = ""
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self.schema = schema
         self._active: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._routing: dict[str, Routing] = {}
@@ -196,6 +207,46 @@ class FakeTasks:
         return FakeChange(name, version, len(self._audit), created, [], {"finite": True}, 0.5)
 
 
+class FakeBackbones:
+    """Knows OTHER_BACKBONE alone, and takes GOOD_PROMPT alone."""
+
+    def __init__(self) -> None:
+        self.uploaded: list[str] = []
+        self.wanted: WantedBackbone | None = None
+
+    def backbone(self) -> dict[str, Any]:
+        return {
+            "fingerprint": "a" * 64,
+            "model": "example",
+            "generation": 0,
+            "previous": None,
+            "proposed": None,
+        }
+
+    async def put_prompt(self, sha256: str, body: bytes) -> None:
+        if body != GOOD_PROMPT:
+            raise PromptMisfit("malformed", "no prompt file")
+        self.uploaded.append(sha256)
+
+    async def upgrade(self, wanted: WantedBackbone, actor: str) -> dict[str, Any]:
+        if wanted.fingerprint != OTHER_BACKBONE:
+            raise BundleMissing("no such bundle is on this host")
+        self.wanted = wanted
+        return self._changed()
+
+    async def rollback(self, actor: str) -> dict[str, Any]:
+        if self.wanted is None:
+            raise TaskConflict("nothing was left")
+        return self._changed()
+
+    def _changed(self) -> dict[str, Any]:
+        return (
+            self.backbone()
+            | {"tasks": {}, "ended": [], "workers": [], "took_ms": 1.0}
+            | {"previous": OTHER_BACKBONE}
+        )
+
+
 class FakeScorer:
     """Scores every item 0.5 for every task; holds requests back while `held` is cleared."""
 
@@ -255,7 +306,8 @@ class FakeParts:
 
     def __init__(self, schema: FeatureSchema | None = None) -> None:
         self.schema = schema or example_schema()
-        self.tasks = FakeTasks()
+        self.tasks = FakeTasks(self.schema)
+        self.backbones = FakeBackbones()
         self.scorer = FakeScorer(self.tasks)
         self.events = FakeEvents()
         self.calls: list[str] = []
@@ -269,6 +321,7 @@ class FakeParts:
             scorer=self.scorer,
             tasks=self.tasks,
             grafting=self.tasks,
+            backbones=self.backbones,
             events=self.events,
             start=self._start,
             stop=self._stop,

@@ -36,7 +36,7 @@ from service.settings import Settings
 _log = structlog.get_logger()
 _PROMPT_TYPE = "application/octet-stream"
 _MAX_ROLLBACK_BYTES = 4096
-_PROMPT_BODY: dict[str, Any] = {
+PROMPT_BODY: dict[str, Any] = {
     "required": True,
     "description": "The prompt file.",
     "content": {_PROMPT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
@@ -137,7 +137,7 @@ def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
             201: {"model": ChangeView, "description": "A new task."},
             **refusals(400, 409, 413, 415, 422, 503),
         },
-        openapi_extra={"requestBody": _PROMPT_BODY},
+        openapi_extra={"requestBody": PROMPT_BODY},
     )
     async def graft(
         name: Name,
@@ -148,7 +148,7 @@ def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
     ) -> ChangeView:
         if not is_task_name(name):
             raise InvalidField("name", "expected [a-z0-9][a-z0-9_-]{0,63}")
-        body = await _prompt(request, settings)
+        body = await read_prompt_file(request, settings)
         report = await grafting.graft(
             name, body, activate=options.activate, actor=token.name, wait=options.wait
         )
@@ -200,7 +200,8 @@ async def _rollback(request: Request) -> Rollback:
     return parse_json(Rollback, body)
 
 
-async def _prompt(request: Request, settings: Settings) -> bytes:
+async def read_prompt_file(request: Request, settings: Settings) -> bytes:
+    """The body of a request that brings a prompt."""
     headers = request.scope[HEADERS]
     kind = headers.get(b"content-type", _PROMPT_TYPE.encode()).split(b";")[0].strip().lower()
     if kind != _PROMPT_TYPE.encode():

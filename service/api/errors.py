@@ -27,7 +27,10 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.NotAllowed: (403, "not_allowed"),
     errors.UnknownTask: (404, "unknown_task"),
     errors.UnknownVersion: (404, "unknown_version"),
+    errors.BundleMissing: (404, "unknown_backbone"),
     errors.TaskConflict: (409, "task_conflict"),
+    errors.UncoveredTasks: (409, "uncovered_tasks"),
+    errors.BundleUnfit: (409, "bundle_unfit"),
     errors.TooLarge: (413, "too_large"),
     errors.UnsupportedMedia: (415, "unsupported_media"),
     errors.InvalidField: (422, "invalid_field"),
@@ -114,7 +117,7 @@ def internal_problem() -> Problem:
 def _extra(err: Exception) -> dict[str, object]:
     if isinstance(err, errors.InvalidField):
         return {"where": err.where}
-    if isinstance(err, errors.UnknownTask):
+    if isinstance(err, (errors.UnknownTask, errors.UncoveredTasks)):
         return {"details": {"tasks": list(err.names)}}
     if isinstance(err, errors.NotConverged):
         return {"details": {"workers": [dict(worker) for worker in err.workers]}}

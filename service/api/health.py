@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.api.ports import Tasks
 from service.gate import Gate
@@ -30,6 +30,7 @@ class Readiness(BaseModel):
 
     status: Literal["starting", "ready", "draining"]
     generation: int
+    reason: str = Field(default="", description="What it waits for, or why it is behind.")
 
 
 def live_router() -> APIRouter:
@@ -55,7 +56,9 @@ def health_router(gate: Gate, tasks: Tasks, exposition: Exposition) -> APIRouter
     async def readyz(response: Response) -> Readiness:
         if gate.state != "ready":
             response.status_code = 503
-        return Readiness(status=gate.state, generation=tasks.snapshot.generation)
+        return Readiness(
+            status=gate.state, generation=tasks.snapshot.generation, reason=tasks.behind
+        )
 
     @router.get(
         "/metrics",

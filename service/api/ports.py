@@ -1,6 +1,7 @@
 """What the routes need from the service proper; the fakes of the tests have the same.
 
-    routes --> Scores (scoring.py), Tasks (task_catalog.py), Grafting (registry.py), Events
+    routes --> Scores (scoring.py), Events, Tasks (task_catalog.py),
+               Grafting (registry.py), Backbones (upgrades.py)
 
 The errors are those of service/errors.py, and PromptMisfit of the contract.
 """
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.schema import FeatureSchema
+from service.backbone import WantedBackbone
 from service.features import Event
 from service.messages import ScoreRequest
 from service.rollout import Wait
@@ -76,6 +79,10 @@ class Tasks(Protocol):
 
     @property
     def snapshot(self) -> Live: ...
+    @property
+    def schema(self) -> FeatureSchema: ...
+    @property
+    def behind(self) -> str: ...
     def tasks(self) -> Sequence[object]: ...
     def task(self, name: str) -> object: ...
     async def history(self, name: str, limit: int, before: int | None) -> Sequence[object]: ...
@@ -98,3 +105,12 @@ class Grafting(Protocol):
         self, name: str, wanted: Wanted, *, actor: str, wait: Wait = "all"
     ) -> Routed: ...
     async def remove(self, name: str, *, actor: str) -> object: ...
+
+
+class Backbones(Protocol):
+    """Changing the backbone. Objects returned have the fields of api/views.py."""
+
+    def backbone(self) -> object: ...
+    async def put_prompt(self, sha256: str, body: bytes) -> None: ...
+    async def upgrade(self, wanted: WantedBackbone, actor: str) -> object: ...
+    async def rollback(self, actor: str) -> object: ...

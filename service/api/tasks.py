@@ -47,14 +47,13 @@ def tasks_router(tasks: Tasks) -> APIRouter:
     return router
 
 
-def schema_router(schema: FeatureSchema) -> APIRouter:
-    """The feature schema as the bundle has it."""
-    document = schema.model_dump_json().encode()
+def schema_router(tasks: Tasks) -> APIRouter:
+    """The feature schema as the live bundle has it."""
     router = APIRouter(tags=["tasks"])
 
     @router.get("/v1/schema", summary="The model's fields", response_model=FeatureSchema)
     async def show_schema() -> Response:
-        return Response(document, media_type="application/json")
+        return Response(tasks.schema.model_dump_json(), media_type="application/json")
 
     return router
 

@@ -119,6 +119,29 @@ class DriftView(_View):
     versions: list[VersionDriftView]
 
 
+class BackboneView(_View):
+    """The backbone that scores, the one that a rollback leads to, and one being made ready."""
+
+    fingerprint: str
+    model: str
+    generation: int
+    previous: str | None
+    proposed: str | None
+
+
+class BackboneChangeView(_View):
+    """What an upgrade or its rollback did, and where it is done."""
+
+    fingerprint: str
+    model: str
+    previous: str
+    generation: int
+    tasks: dict[str, int] = Field(description="The grafted tasks that score, and their versions.")
+    ended: list[str] = Field(description="Tasks that scored before, and do no more.")
+    workers: list[WorkerView]
+    took_ms: float
+
+
 class HistoryView(_View):
     """What happened to a task, oldest first: the newest page of it."""
 
@@ -153,9 +176,9 @@ REFUSALS: dict[int, str] = {
     400: "The body is not what its type says.",
     401: "No known token.",
     403: "The token lacks the scope.",
-    404: "No such task, version or path.",
+    404: "No such task, version, backbone or path.",
     405: "The path takes other methods; see Allow.",
-    409: "The prompt belongs to another backbone, or the name is taken.",
+    409: "The prompt belongs to another backbone, the name is taken, or live tasks would end.",
     413: "More than a stated limit.",
     415: "The body's type or encoding is not read here.",
     422: "A field's value cannot be; see where. A prompt failed a check; see reason.",

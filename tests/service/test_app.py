@@ -52,7 +52,7 @@ def admin_routes() -> Iterator[tuple[str, str, Scope | None]]:
         scope = required_scope(route)
         assert isinstance(route, APIRoute)
         for method in route.methods or ():
-            yield method, route.path.format(name="buy"), scope
+            yield method, route.path.format(name="buy", sha256="0" * 64), scope
 
 
 @pytest.fixture

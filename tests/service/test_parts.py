@@ -21,7 +21,7 @@ from service.sync import TaskFollower
 from service.task_changes import graft
 from service.task_directory import open_task_directory
 from service.task_store import StoredPrompt
-from tests.service.tiny import BUNDLE, on_another_backbone, prompt_bytes, request, tiny
+from tests.service.tiny import BUNDLE, another_backbone, prompt_bytes, request, tiny
 
 
 def model_of(bundle: Bundle) -> Model:
@@ -142,18 +142,17 @@ async def test_a_follower_brings_what_another_process_grafted(tmp_path: Path) ->
 
 async def test_a_follower_that_cannot_follow_says_so_and_catches_up_later(tmp_path: Path) -> None:
     async with tiny(tmp_path) as one, tiny(tmp_path) as other:
-        log, own = Log(), other.registry.snapshot
-        other.registry.snapshot = on_another_backbone(own)
+        log = Log()
         follower = TaskFollower(other.registry, other.store, log)
         await follower.start()
         try:
-            await one.registry.graft(
-                "skip", prompt_bytes("skip"), activate=True, actor="test", wait="local"
-            )
-            await until(lambda: other.registry.acknowledgement().state == "behind")
-            assert "skip" not in other.registry.snapshot
-            assert "backbone" in other.registry.acknowledgement().reason
-            other.registry.snapshot = own
+            with another_backbone(other):
+                await one.registry.graft(
+                    "skip", prompt_bytes("skip"), activate=True, actor="test", wait="local"
+                )
+                await until(lambda: other.registry.acknowledgement().state == "behind")
+                assert "skip" not in other.registry.snapshot
+                assert "backbone" in other.registry.acknowledgement().reason
             await until(lambda: "skip" in other.registry.snapshot)
             await until(lambda: other.registry.acknowledgement().state == "serving")
         finally:

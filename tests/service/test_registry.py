@@ -15,7 +15,7 @@ from contract.errors import PromptMisfit
 from contract.prompt import read_prompt, write_prompt
 from service.errors import StoreUnavailable, TaskConflict, UnknownTask
 from service.named_locks import NamedLocks
-from tests.service.tiny import Tiny, on_another_backbone, prompt_bytes, tiny
+from tests.service.tiny import Tiny, another_backbone, prompt_bytes, tiny
 
 
 def renamed(task: str, shift: float = 0.0) -> bytes:
@@ -196,10 +196,9 @@ async def test_a_stored_prompt_that_does_not_fit_leaves_the_old_tasks_serving(
         await graft(world, "share")
         before = world.registry.snapshot
         async with tiny(tmp_path / "elsewhere") as other:
-            other.registry.snapshot = on_another_backbone(other.registry.snapshot)
             state = replace(before.wanted, generation=99)
-            other.registry._store = world.store
-            with pytest.raises(PromptMisfit):
+            other.registry._loader._store = world.store
+            with another_backbone(other), pytest.raises(PromptMisfit):
                 await other.registry.converge(state)
             assert other.registry.snapshot.generation == 0
 

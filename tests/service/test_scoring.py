@@ -22,6 +22,7 @@ from service.messages import Rank
 from service.near_cache import NearCache, NearCacheOptions
 from service.packing import Fields, Layout
 from service.scoring import Scorer
+from service.warm_up import Recent
 from tests.service.endless import endless_bundle
 from tests.service.tiny import LIMITS, NoFeatures, request, tiny
 
@@ -166,7 +167,7 @@ async def test_a_deadline_ends_the_run_itself(tmp_path: Path) -> None:
         model = replace(world.model, engine=Engine.open(endless_bundle(tmp_path)))
         world.registry.snapshot = replace(world.registry.snapshot, model=model)
         features = FeatureLadder(NoFeatures(), None)  # type: ignore[arg-type]  # reads only
-        scorer = Scorer(world.registry, pool, features, world.metrics, LIMITS)
+        scorer = Scorer(world.registry, pool, features, world.metrics, LIMITS, Recent())
         for _ in range(2):
             with pytest.raises(DeadlineExceeded):
                 await scorer.score(request(deadline_ms=50))

@@ -11,7 +11,10 @@ from tests.live_server import settings_for_tests
 
 async def test_ready_tells_the_generation(public: httpx.AsyncClient, service: Service) -> None:
     answer = await public.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "generation": 0})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ready", "generation": 0, "reason": ""},
+    )
     service.gate.drain()
     answer = await public.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "draining")

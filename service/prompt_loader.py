@@ -1,0 +1,87 @@
+"""The prompts a process holds: those that score, those that may score next.
+
+desired state --held--> by task and version, each proved in the model's bank --> Snapshot
+--candidates--> ready by digest, or why not
+└--> PromptMisfit, TaskRejected, TooLarge, PromptMissing, CorruptStore
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from contract.errors import PromptMisfit
+from service.errors import CorruptStore, PromptMissing, TaskRejected, TooLarge
+from service.model import Model
+from service.model_room import ModelRoom
+from service.prover import PromptProver
+from service.resident import Resident
+from service.snapshot import Snapshot
+from service.task_store import DesiredState, TaskStore, TaskVersion
+
+# What makes a stored prompt unfit to serve here; that a store is away is another matter.
+_UNFIT = (PromptMisfit, TaskRejected, TooLarge, PromptMissing, CorruptStore)
+Held = dict[str, dict[int, Resident]]
+
+
+class PromptLoader:
+    """Loads and proves what is not held yet.
+
+    Attributes:
+        refused: candidates that cannot be served here, by task, and why.
+    """
+
+    def __init__(self, prover: PromptProver, store: TaskStore, room: ModelRoom) -> None:
+        self._prover = prover
+        self._store = store
+        self._room = room
+        self._aside: dict[str, Resident] = {}  # by digest: proved, not yet published
+        self._ready: dict[str, Resident] = {}  # by digest: candidates, to be switched to at once
+        self.refused: dict[str, str] = {}
+
+    async def held(self, model: Model, live: Snapshot, state: DesiredState) -> Held:
+        """All that the state routes; live is what scores until then."""
+        return {
+            name: {
+                version.version: await self._resident(model, live, name, version)
+                for version in task.versions
+                if version.version in task.held
+            }
+            for name, task in state.tasks.items()
+        }
+
+    async def candidates(self, model: Model, live: Snapshot, state: DesiredState) -> None:
+        """Hold ready what may score next."""
+        ready, refused = {}, {}
+        for name, candidate in state.candidates.items():
+            versions = [v for v in state.task(name).versions if v.version in candidate.held]
+            try:
+                for version in versions:
+                    ready[version.sha256] = await self._resident(model, live, name, version)
+            except _UNFIT as err:
+                refused[name] = str(err)
+        self._ready, self.refused = ready, refused
+
+    @contextmanager
+    def aside(self, resident: Resident) -> Iterator[None]:
+        """For a while a proved prompt needs no second proof."""
+        self._aside[resident.sha256] = resident
+        try:
+            yield
+        finally:
+            self._aside.pop(resident.sha256, None)
+
+    async def _resident(
+        self, model: Model, live: Snapshot, name: str, version: TaskVersion
+    ) -> Resident:
+        """The prompt of a version in the bank of this very model."""
+        sha256 = version.sha256
+        known = self._aside.get(sha256), self._ready.get(sha256), self._room.resident(sha256)
+        for found in (*live.holding(name), *known):
+            if found is not None and found.sha256 == sha256 and found.slot.bank is model.bank:
+                return replace(found, version=version.version)
+        content = await asyncio.to_thread(self._store.prompt, sha256)
+        proved, _ = await self._prover.prove(model, name, content)
+        return replace(proved, version=version.version)
