@@ -6,7 +6,8 @@ Settings --create_service--> Service(public, admin) --start--> ready --stop--> c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
@@ -31,6 +32,8 @@ from service.metrics import Metrics
 from service.openapi import admin_document, public_document
 from service.settings import Settings
 from service.signature import Signature
+from service.timeline import request_timeline
+from service.tracing import Traces, open_traces
 
 _GATED = ("/v1/score", "/v1/events", *INFER_PATHS)
 
@@ -71,6 +74,7 @@ class Service:
     gate: Gate
     metrics: Metrics
     parts: Parts
+    traces: Traces | None
 
     async def start(self) -> None:
         """Traffic is wanted from the return on."""
@@ -79,6 +83,8 @@ class Service:
 
     async def stop(self) -> None:
         await self.parts.stop()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
 
 
 def create_service(
@@ -102,14 +108,19 @@ def create_service(
     metrics.in_flight.set_function(lambda: gate.in_flight)
     metrics.ready.set_function(lambda: gate.state == "ready")
     parts = open_parts(settings, metrics)
+    traces = open_traces(parts.worker) if settings.traces else None
+    watch = None if traces is None else traces.record
+    stamp = _stamp(settings, gate, parts)
+    public, direct = _public(settings, gate, metrics, parts, exposition or _alone(metrics))
     return Service(
         settings=settings,
-        public=_public(settings, gate, metrics, parts, exposition or _alone(metrics)),
-        admin=_admin(settings, gate, metrics, parts),
+        public=Boundary(public, direct, metrics, stamp, watch),
+        admin=Boundary(_admin(settings, parts), {}, metrics, stamp, watch),
         turn_away=Doorkeeper(gate, _GATED, metrics),
         gate=gate,
         metrics=metrics,
         parts=parts,
+        traces=traces,
     )
 
 
@@ -122,7 +133,8 @@ def _alone(metrics: Metrics) -> Exposition:
 
 def _public(
     settings: Settings, gate: Gate, metrics: Metrics, parts: Parts, exposition: Exposition
-) -> ASGIApp:
+) -> tuple[ASGIApp, Mapping[str, ASGIApp]]:
+    """The application, and the routes that go past it."""
     signature = Signature(parts.schema, settings)
     routers = (
         tasks_router(parts.tasks),
@@ -141,10 +153,10 @@ def _public(
         "/v1/events": EventsRoute(parts.events, decoder, gate, settings),
         **dict.fromkeys(INFER_PATHS, infer),
     }
-    return Boundary(app, direct, metrics, _stamp(settings, gate, parts))
+    return app, direct
 
 
-def _admin(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> ASGIApp:
+def _admin(settings: Settings, parts: Parts) -> ASGIApp:
     routers = (
         reading_router(parts.tasks),
         grafting_router(parts.grafting, settings),
@@ -154,14 +166,21 @@ def _admin(settings: Settings, gate: Gate, metrics: Metrics, parts: Parts) -> AS
     )
     app = application("taskgraft administration", routers, openapi=False, docs=False)
     app.describe = lambda: admin_document(app)
-    guarded = Guard(app, settings.admin_tokens)
-    return Boundary(guarded, {}, metrics, _stamp(settings, gate, parts))
+    return Guard(app, settings.admin_tokens)
 
 
 def _stamp(settings: Settings, gate: Gate, parts: Parts) -> Stamp:
-    """Headers of every answer: who gave it, and that a caller should go elsewhere from now on."""
+    """Headers of every answer: who gave it, its times, and that a caller should go elsewhere."""
     always: Headers = ()
     if settings.worker_header:
         always = ((b"x-worker", parts.worker.encode()),)
     leaving = (*always, (b"connection", b"close"))
-    return lambda: leaving if gate.state == "draining" else always
+
+    def stamp() -> Headers:
+        headers = leaving if gate.state == "draining" else always
+        timeline = request_timeline.get() if settings.server_timing else None
+        if timeline is None:
+            return headers
+        return (*headers, (b"server-timing", timeline.server_timing()))
+
+    return stamp

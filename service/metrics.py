@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -20,9 +20,8 @@ from service.drift import Figures, Pair
 from service.drift_figures import DriftFigures
 from service.errors import DeadlineExceeded, InvalidField
 from service.task_figures import Outcome, TaskFigures
+from service.timeline import STAGES, Stage, request_timeline
 
-Stage = Literal["parse", "features", "encode", "run", "write"]
-STAGES: tuple[Stage, ...] = ("parse", "features", "encode", "run", "write")
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 )  # fmt: skip
@@ -36,11 +35,12 @@ Recorder = Callable[[int, float, str | None], None]
 
 
 class Timer:
-    """Observes the seconds a with-block took."""
+    """Observes the seconds a with-block took, and notes them in the request's timeline."""
 
-    __slots__ = ("_series", "_since")
+    __slots__ = ("_series", "_since", "_stage")
 
-    def __init__(self, series: Histogram) -> None:
+    def __init__(self, stage: Stage, series: Histogram) -> None:
+        self._stage = stage
         self._series = series
 
     def __enter__(self) -> None:
@@ -52,7 +52,10 @@ class Timer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._series.observe(time.perf_counter() - self._since)
+        until = time.perf_counter()
+        self._series.observe(until - self._since)
+        if (timeline := request_timeline.get()) is not None:
+            timeline.spans.append((self._stage, self._since, until))
 
 
 class Scoring:
@@ -160,7 +163,7 @@ class Metrics:
 
     def stage(self, stage: Stage) -> Timer:
         """Times a with-block, also one that raises."""
-        return Timer(self._stage[stage])
+        return Timer(stage, self._stage[stage])
 
     def scoring(self) -> Scoring:
         return Scoring(self._task_figures)

@@ -127,6 +127,14 @@ class Settings(BaseSettings):
     worker_header: bool = Field(
         default=False, description="Name the worker that answers in X-Worker, to tell them apart."
     )
+    server_timing: bool = Field(
+        default=True, description="Tell the time of each stage in Server-Timing."
+    )
+    traces: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces over OTLP/HTTP, as the OTEL_* variables say; needs "
+        "the otel extra.",
+    )
 
     max_items: int = Field(default=1000, ge=1, le=100_000, description="Candidates per request.")
     max_tasks_by_default: int = Field(

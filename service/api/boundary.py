@@ -23,6 +23,8 @@ from service.api.errors import Problem, problem_of
 from service.api.paths import Paths
 from service.logs import request_id as logged_id
 from service.metrics import Metrics, Recorder
+from service.timeline import Timeline, request_timeline
+from service.tracing import Exchange
 
 _SOUND_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _NO_ANSWER = 499
@@ -32,6 +34,7 @@ ROUTE = "taskgraft.route"  # the path of a direct route, as it was given
 REFUSAL = "taskgraft.refusal"  # the error's code, set by whoever answers with it
 Headers = tuple[tuple[bytes, bytes], ...]
 Stamp = Callable[[], Headers]  # what every answer carries at this moment
+Watch = Callable[[Exchange], None]  # told of every request once it is answered
 
 
 class Boundary:
@@ -43,8 +46,10 @@ class Boundary:
         direct: Mapping[str, ASGIApp],
         metrics: Metrics,
         stamp: Stamp = lambda: (),
+        watch: Watch | None = None,
     ) -> None:
         self.app = app
+        self._watch = watch
         self._stamp = stamp
         self._direct = direct
         self._paths = Paths(direct)
@@ -54,11 +59,11 @@ class Boundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        since = time.perf_counter()
+        timeline = Timeline()
         headers = dict(scope["headers"])
         scope[HEADERS] = headers
         request_id = scope[REQUEST_ID] = sound_request_id(headers.get(b"x-request-id"))
-        context = logged_id.set(request_id)
+        context, times = logged_id.set(request_id), request_timeline.set(timeline)
         answer = _Answer(send, request_id, self._stamp)
         try:
             await self._dispatch(scope, receive, answer)
@@ -69,8 +74,14 @@ class Boundary:
                 await send_problem(answer, problem, scope["path"], request_id)
         finally:
             logged_id.reset(context)
-            record = self._recorder(_route(scope))
-            record(answer.status, time.perf_counter() - since, scope.get(REFUSAL))
+            request_timeline.reset(times)
+            route, until = _route(scope), time.perf_counter()
+            self._recorder(route)(answer.status, until - timeline.since, scope.get(REFUSAL))
+            if self._watch is not None:
+                method = scope["method"]
+                self._watch(
+                    Exchange(method, route, headers, request_id, answer.status, timeline, until)
+                )
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._paths.find(scope["path"])

@@ -42,6 +42,10 @@ def test_serving_loads_no_learning_code() -> None:
     assert loaded_by("service.app, service.server", learning) == "[]\n"
 
 
+def test_tracing_loads_opentelemetry_only_when_opened() -> None:
+    assert loaded_by("service.tracing", {"opentelemetry"}) == "[]\n"
+
+
 def test_every_module_imports() -> None:
     assert run_python(f"import importlib\nfor m in {MODULES!r}: importlib.import_module(m)") == ""
 

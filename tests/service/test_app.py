@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from itertools import combinations
 
@@ -135,3 +136,17 @@ async def test_docs_can_be_switched_off() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://public") as public:
             assert (await public.get("/docs")).status_code == status
             assert (await public.get("/openapi.json")).status_code == 200
+
+
+async def test_every_answer_tells_the_time_of_its_stages_unless_told_not_to() -> None:
+    for told in (True, False):
+        parts = FakeParts()
+        service = create_service(settings_for_tests(server_timing=told), parts.open)
+        await service.start()
+        transport = httpx.ASGITransport(service.public)
+        async with httpx.AsyncClient(transport=transport, base_url="http://public") as public:
+            scored = await public.post("/v1/score", json={"user_id": 1, "item_ids": [5]})
+            plain = await public.get("/v1/tasks")
+        expected = r"parse;dur=\d+\.\d{3}, total;dur=\d+\.\d{3}" if told else ""
+        assert re.fullmatch(expected, scored.headers.get("Server-Timing", ""))
+        assert plain.headers.get("Server-Timing", "").startswith("total;dur=") == told

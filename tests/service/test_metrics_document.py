@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from service.drift import Figures, Pair
-from service.metrics import STAGES, Metrics
+from service.metrics import Metrics
+from service.timeline import STAGES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `taskgraft_.*\|$", re.MULTILINE)
