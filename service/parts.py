@@ -76,12 +76,6 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     registry = TaskRegistry(room, PromptProver(pool), store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)
-    limits = Limits(
-        max_tasks_by_default=settings.max_tasks_by_default,
-        default_deadline_s=settings.default_deadline_ms / 1000,
-        max_deadline_s=settings.max_deadline_ms / 1000,
-        item_overrides=settings.item_overrides,
-    )
 
     async def start() -> None:
         replay_golden(bundle, model)
@@ -103,11 +97,20 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         pool.close()
         await features.close()
 
-    scorer = Scorer(registry, pool, features, metrics, limits, opening.recent)
+    scorer = Scorer(registry, pool, features, metrics, _limits(settings), opening.recent)
     catalog = TaskCatalog(registry, watch, store)
     upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s)
     return Parts(
         schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_tasks_by_default=settings.max_tasks_by_default,
+        default_deadline_s=settings.default_deadline_ms / 1000,
+        max_deadline_s=settings.max_deadline_ms / 1000,
+        item_overrides=settings.item_overrides,
     )
 
 
