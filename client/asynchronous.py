@@ -26,8 +26,8 @@ class AsyncClient:
 
     Args:
         base_url: of the public port, like http://127.0.0.1:8000.
-        admin_url: of the admin port; needed, with a token, by graft, rollback, remove, history and
-            workers.
+        admin_url: of the admin port; needed, with a token, by graft, rollback, remove, history,
+            audit and workers.
         timeout_s: what one call may take, its further tries included; only an answer that comes
             in drops can stretch it.
 
@@ -107,8 +107,15 @@ class AsyncClient:
     async def remove(self, name: str) -> results.Change:
         return await self._send(calls.remove(name))
 
-    async def history(self, name: str) -> results.History:
-        return await self._send(calls.history(name))
+    async def history(
+        self, name: str, *, limit: int = 100, before: int | None = None
+    ) -> results.History:
+        """What happened to a task: the newest `limit` changes, of those before a generation."""
+        return await self._send(calls.history(name, limit, before))
+
+    async def audit(self, *, limit: int = 100, before: int | None = None) -> results.Audit:
+        """What happened to all tasks, as history."""
+        return await self._send(calls.audit(limit, before))
 
     async def workers(self) -> results.Workers:
         return await self._send(calls.workers())

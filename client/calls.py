@@ -151,12 +151,21 @@ def remove(name: str) -> Call[results.Change]:
     return Call("DELETE", _task_path(name), results.Change, door="admin", repeatable=False)
 
 
-def history(name: str) -> Call[results.History]:
-    return Call("GET", f"{_task_path(name)}/history", results.History, door="admin")
+def history(name: str, limit: int, before: int | None) -> Call[results.History]:
+    path, query = f"{_task_path(name)}/history", _page(limit, before)
+    return Call("GET", path, results.History, door="admin", query=query)
+
+
+def audit(limit: int, before: int | None) -> Call[results.Audit]:
+    return Call("GET", "/v1/audit", results.Audit, door="admin", query=_page(limit, before))
 
 
 def workers() -> Call[results.Workers]:
     return Call("GET", "/v1/workers", results.Workers, door="admin")
+
+
+def _page(limit: int, before: int | None) -> dict[str, str]:
+    return {"limit": str(limit)} | ({} if before is None else {"before": str(before)})
 
 
 def _task_path(name: str) -> str:

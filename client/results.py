@@ -138,6 +138,12 @@ class History(_Answer):
     history: list[dict[str, Any]]
 
 
+class Audit(_Answer):
+    """What was done through the admin port and by whom, oldest first."""
+
+    audit: list[dict[str, Any]]
+
+
 class Failure(BaseModel):
     """Why a call was refused: the sentence, and what machines read.
 

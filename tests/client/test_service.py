@@ -87,7 +87,12 @@ def test_a_task_is_grafted_replaced_rolled_back_and_removed(ask: Caller) -> None
     removed = ask(lambda c: c.remove("share"))
     assert removed.version is None
     assert removed.generation > grafted.generation
-    assert len(ask(lambda c: c.history("share")).history) == 2
+    told = ask(lambda c: c.history("share")).history
+    assert [change["action"] for change in told] == ["graft", "remove"]
+    assert ask(lambda c: c.history("share", limit=1)).history == told[1:]
+    assert ask(lambda c: c.history("share", before=removed.generation)).history == told[:1]
+    assert ask(lambda c: c.audit()).audit == told
+    assert ask(lambda c: c.audit(limit=1, before=removed.generation)).audit == told[:1]
 
 
 def test_a_graft_that_is_not_activated_waits_as_a_version(ask: Caller) -> None:
