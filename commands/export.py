@@ -10,7 +10,7 @@ from rich.table import Table
 from commands.screen import Screen, pairs, table
 from contract.prompt import Scalar
 from contract.prompt import read_prompt as read_prompt_file
-from export.bundle import ExportResult, export_bundle
+from export.bundle import ExportOptions, ExportResult, export_bundle
 from export.prompt import export_prompt
 from training.calibration import Platt, calibrated, calibrated_prompt
 from training.checkpoint import read_checkpoint, read_prompt
@@ -27,7 +27,9 @@ def export(
     before, found = checkpoint.card.metrics["test"], dict[str, Platt]()
     if calibrate:
         checkpoint, found = calibrated(checkpoint, prepared)
-    result = export_bundle(checkpoint, prepared.test, bundle, provenance=_told(found))
+    result = export_bundle(
+        checkpoint, prepared.valid, bundle, ExportOptions(provenance=_told(found))
+    )
     after = checkpoint.card.metrics["test"]
     document = {
         "bundle": bundle,

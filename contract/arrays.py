@@ -42,4 +42,5 @@ def open_array(path: Path, kind: str, rank: int) -> NDArray[Any]:
             f"{path.name} holds {array.dtype.str} of rank {array.ndim}, "
             f"expected {kind} of rank {rank}"
         )
-    return array
+    # Still mapped, but without the subclass, which makes each index several times dearer.
+    return array.view(np.ndarray)

@@ -94,6 +94,14 @@ class ItemTable:
             return np.full(len(keys), unknown, dtype=np.int32)
         return np.where(known, self._order[at], unknown)
 
+    def arrays(self, rows: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """The item inputs of a call over these rows."""
+        return {
+            "item_ids": self.ids[rows],
+            "item_dense": self.dense[rows],
+            "item_bags": self.bags[rows],
+        }
+
     def events(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """The A attributes of history events, (len(rows), A) embedding-table rows."""
         return self.ids[rows[:, None], self._event_columns]

@@ -18,7 +18,11 @@ from contract.errors import CorruptBundle, UnsupportedFormat
 from contract.prompt import Scalar
 from contract.schema import TaskName, TensorSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 had no graphs for one user.
+_READABLE = (1, 2)
+# An input of a serving graph: places in the item table, where item features would stand.
+ITEM_ROWS = "item_rows"
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
 
@@ -62,6 +66,44 @@ class TaskEntry(_Frozen):
     metrics: dict[str, float] = {}
 
 
+class Evidence(_Frozen):
+    """What 8 bits cost a task on held-out rows.
+
+    Attributes:
+        rows: the labelled ones that both graphs scored.
+        auc: of the exact graph; None where the rows hold one class only.
+        auc_quantised: of the other.
+        overlap: share of the exact top 10 among the other's, of 100 items drawn for each user.
+    """
+
+    task: TaskName
+    rows: int = Field(ge=0)
+    auc: float | None
+    auc_quantised: float | None
+    overlap: float = Field(ge=0.0, le=1.0)
+
+
+class Serving(_Frozen):
+    """The graphs that answer a request: one user, all pre-trained tasks, and the representation.
+
+    Attributes:
+        exact: in float32; inputs name item_rows where what hangs on the item alone is tabulated.
+        quantised: with 8-bit products, if it passed the gate.
+        drift: the largest difference in probability between the two that was seen.
+        auc_loss, overlap: the limits of the gate.
+        evidence: the figures it decided on; none if nothing was large enough to be quantised.
+        table_bytes: of the tables over items.
+    """
+
+    exact: GraphSpec
+    quantised: GraphSpec | None = None
+    drift: float = Field(0.0, ge=0.0)
+    auc_loss: float = Field(0.0, ge=0.0)
+    overlap: float = Field(0.0, ge=0.0, le=1.0)
+    evidence: tuple[Evidence, ...] = ()
+    table_bytes: int = Field(0, ge=0)
+
+
 class Manifest(_Frozen):
     """All of a bundle but its arrays.
 
@@ -73,6 +115,7 @@ class Manifest(_Frozen):
         prompt_tensors: one prompt's tensors, without P.
         tolerance: the largest accepted difference between PyTorch's scores and this bundle's.
         provenance: how it was made; shown, never acted on.
+        serving: the same model once more, as a request needs it.
         files: every file of the bundle but the manifest.
     """
 
@@ -88,6 +131,7 @@ class Manifest(_Frozen):
     tolerance: float = Field(gt=0.0, le=1e-2)
     backbone_parameters: int = Field(ge=0)
     provenance: dict[str, Scalar] = {}
+    serving: Serving | None = None
     files: dict[RelativePath, FileEntry]
 
     def digest(self) -> str:
@@ -115,9 +159,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, RecursionError) as err:
         raise CorruptBundle(f"{MANIFEST_FILE} is not JSON: export the bundle again") from err
     version = values.get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
+    if version not in _READABLE:
         raise UnsupportedFormat(
-            f"bundle format {version!r} is not known here, only {FORMAT_VERSION}: "
+            f"bundle format {version!r} is not known here, only {_READABLE}: "
             "upgrade this installation or export the bundle again"
         )
     try:

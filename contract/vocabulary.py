@@ -37,12 +37,15 @@ def as_keys(values: Sequence[Any] | NDArray[Any], raw_type: RawType) -> Keys:
     if raw_type == "int64":
         if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
             return values.astype(np.int64, copy=False)
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise ValueError(f"{value!r} is not an integer id")
-            if not _INT64.min <= value <= _INT64.max:
-                raise ValueError(f"{value} is outside the range of 64-bit integers")
-        return np.asarray(values, dtype=np.int64)
+        if not set(map(type, values)) <= {int}:
+            for value in values:
+                if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                    raise ValueError(f"{value!r} is not an integer id")
+        try:
+            return np.asarray(values, dtype=np.int64)
+        except OverflowError as err:
+            worst = next(v for v in values if not _INT64.min <= v <= _INT64.max)
+            raise ValueError(f"{worst} is outside the range of 64-bit integers") from err
     if isinstance(values, np.ndarray) and values.dtype.kind == "S":
         return values
     encoded = []

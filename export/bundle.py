@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -23,7 +23,7 @@ from contract.manifest import FORMAT_VERSION, Manifest, TaskEntry
 from contract.prompt import Scalar
 from contract.schema import TensorSpec
 from export.golden import golden_requests
-from export.graph import to_onnx, write_graph
+from export.graph import GraphFolder, to_onnx
 from export.modules import (
     BackboneGraph,
     HeadGraph,
@@ -31,7 +31,9 @@ from export.modules import (
     prompt_specs,
     representation_specs,
 )
-from export.parity import PROMPTS, Graphs, check_parity
+from export.parity import PROMPTS, Graphs, check_parity, check_serving
+from export.quality import ServingSession
+from export.serving import ServingOptions, write_serving
 from training.checkpoint import Checkpoint
 from training.dataset import Dataset
 from training.metrics import TaskMetrics
@@ -56,33 +58,61 @@ class ExportResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A model's graphs in memory."""
+
+    backbone: onnx.ModelProto
+    heads: Mapping[str, onnx.ModelProto]
+    prompt_head: onnx.ModelProto
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What an export may spend and lose.
+
+    Attributes:
+        tolerance: the largest accepted difference in probability from PyTorch.
+        serving: of the graphs that answer requests.
+        provenance: what else the manifest shall tell of the bundle's making.
+    """
+
+    tolerance: float = TOLERANCE
+    serving: ServingOptions = field(default_factory=ServingOptions)
+    provenance: Mapping[str, Scalar] = field(default_factory=dict)
+
+
 def export_bundle(
     checkpoint: Checkpoint,
     dataset: Dataset,
     folder: Path,
-    tolerance: float = TOLERANCE,
-    provenance: Mapping[str, Scalar] | None = None,
+    options: ExportOptions | None = None,
 ) -> ExportResult:
     """Export a backbone with its heads; whatever stood at folder is replaced as a whole.
 
     Args:
         checkpoint: the trained backbone.
-        dataset: any split of data prepared with the checkpoint's lookups: gives golden rows.
+        dataset: held-out rows of data prepared with the checkpoint's lookups; they give the golden
+            rows, and decide whether 8 bits are good enough.
         folder: the bundle's place.
-        tolerance: the largest accepted difference in probability.
-        provenance: what else the manifest shall tell of the bundle's making.
+        options: tolerance, budgets, limits.
 
     Raises:
         ParityError: the graphs do not score as PyTorch does; nothing was published.
         ExportError: the model cannot be exported.
     """
     started = perf_counter()
+    options = options or ExportOptions()
     model = checkpoint.model.eval()
     prompts = _fresh_prompts(checkpoint)
     tensors = prompt_specs(prompts[0])
     with written_aside(folder) as aside:
-        graphs = write_graphs(model, tensors, aside)
-        parity = check_parity(model, prompts, graphs, tolerance)
+        traced, place = trace(model, tensors), GraphFolder(aside)
+        graphs = write_graphs(traced, place)
+        serving = write_serving((traced.backbone, traced.heads), dataset, place, options.serving)
+        parity = check_parity(model, prompts, graphs, options.tolerance)
+        one = ServingSession(aside, serving.exact)
+        parity = max(parity, check_serving(model, one, dataset, options.tolerance))
         checkpoint.lookups.save(aside / LOOKUPS_FOLDER)
         golden = [asdict(g) for g in golden_requests(checkpoint, dataset)]
         (aside / GOLDEN_FILE).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
@@ -97,18 +127,10 @@ def export_bundle(
             tasks=tuple(_task_entry(checkpoint, t, graphs) for t in model.tasks),
             prompt_head=graphs.prompt_head,
             prompt_tensors=tensors,
-            tolerance=tolerance,
+            tolerance=options.tolerance,
             backbone_parameters=sum(p.numel() for p in model.parameters()),
-            provenance={
-                "bottom": card.config.model.bottom,
-                "mixer": card.config.model.mixer,
-                "seed": card.seed,
-                "parity": parity,
-                "torch": torch.__version__,
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-                **(provenance or {}),
-            },
+            provenance={**_provenance(checkpoint, parity), **options.provenance},
+            serving=serving,
             files=list_files(aside),
         )
         seal_bundle(aside, manifest)
@@ -123,30 +145,45 @@ def _fresh_prompts(checkpoint: Checkpoint) -> list[PromptHead]:
         return [PromptHead(config, model.prompt_shape(), model.mixer.keys) for _ in range(PROMPTS)]
 
 
-def write_graphs(model: MultiTaskModel, tensors: Sequence[TensorSpec], folder: Path) -> Graphs:
+def trace(model: MultiTaskModel, tensors: Sequence[TensorSpec]) -> Traced:
     """Export every graph of a model; tensors are those of one prompt."""
     representation = representation_specs(model)
     outputs = [spec.name for spec in representation if spec.name != "row_user"]
-    backbone = to_onnx(BackboneGraph(model), model.schema.inputs(), outputs)
-    heads = {
-        task: write_graph(
-            to_onnx(HeadGraph(model.head(at)), representation, ["score"]),
-            folder,
-            f"heads/{task}.onnx",
-        )
-        for at, task in enumerate(model.tasks)
-    }
     keys = None if any(spec.name == "keys" for spec in tensors) else model.mixer.keys
     bank = PromptBank(keys, len(model.config.tower_units) + 1)
     names = [spec.name for spec in tensors]
     stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
-    prompt_head = to_onnx(PromptHeadGraph(bank, names), [*representation, *stacked], ["scores"])
-    return Graphs(
-        folder,
-        write_graph(backbone, folder, "backbone.onnx"),
-        heads,
-        write_graph(prompt_head, folder, "prompt_head.onnx"),
+    return Traced(
+        backbone=to_onnx(BackboneGraph(model), model.schema.inputs(), outputs),
+        heads={
+            task: to_onnx(HeadGraph(model.head(at)), representation, ["score"])
+            for at, task in enumerate(model.tasks)
+        },
+        prompt_head=to_onnx(PromptHeadGraph(bank, names), [*representation, *stacked], ["scores"]),
     )
+
+
+def write_graphs(traced: Traced, folder: GraphFolder) -> Graphs:
+    """Write the graphs that take any number of users."""
+    return Graphs(
+        folder.folder,
+        folder.write(traced.backbone, "backbone.onnx"),
+        {task: folder.write(head, f"heads/{task}.onnx") for task, head in traced.heads.items()},
+        folder.write(traced.prompt_head, "prompt_head.onnx"),
+    )
+
+
+def _provenance(checkpoint: Checkpoint, parity: float) -> dict[str, Scalar]:
+    card = checkpoint.card
+    return {
+        "bottom": card.config.model.bottom,
+        "mixer": card.config.model.mixer,
+        "seed": card.seed,
+        "parity": parity,
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def _task_entry(checkpoint: Checkpoint, task: str, graphs: Graphs) -> TaskEntry:

@@ -65,7 +65,7 @@ def _scores(checkpoint: Checkpoint, inputs: Inputs) -> dict[str, list[float]]:
 def _unknown(lookups: Lookups) -> tuple[dict[str, Any], Arrays]:
     """A request that names nothing known, and the arrays it must become: OOV rows, no history."""
     schema = lookups.schema
-    item = np.array([len(lookups.items)])
+    item = np.array([len(lookups.items)], dtype=np.int32)
     arrays: Arrays = {
         "user_ids": np.array(
             [[schema.oov_row(f.vocabulary) for f in schema.categorical("user")]], dtype=np.int32
@@ -77,9 +77,7 @@ def _unknown(lookups: Lookups) -> tuple[dict[str, Any], Arrays]:
         "history": np.zeros(
             (1, len(schema.behaviours), 1, len(schema.history_fields)), dtype=np.int32
         ),
-        "item_ids": lookups.items.ids[item],
-        "item_dense": lookups.items.dense[item],
-        "item_bags": lookups.items.bags[item],
+        **lookups.items.arrays(item),
         "row_user": np.zeros(1, dtype=np.int32),
     }
     raw = {"user_id": _absent(schema.user_id_type), "item_ids": [_absent(schema.item_id_type)]}

@@ -1,6 +1,6 @@
 """A module to an ONNX graph: named dynamic axes, no trace of the machine that made it.
 
-    nn.Module + example arrays --to_onnx--> ModelProto --write_graph--> .onnx (+ external data)
+    nn.Module + example arrays --to_onnx--> ModelProto --GraphFolder--> .onnx (+ .weights)
 
 Examples have at least 2 of everything that may vary, all different: torch.export takes a size of 0
 or 1 for a constant.
@@ -8,13 +8,16 @@ or 1 for a constant.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from contract.manifest import GraphSpec
@@ -23,9 +26,10 @@ from export.errors import ExportError
 
 OPSET = 20
 _EXTERNAL_FROM_BYTES = 1024
+_ALIGNMENT = 64
 _DTYPES: dict[int, Dtype] = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.INT32: "int32",
+    TensorProto.FLOAT: "float32",
+    TensorProto.INT32: "int32",
 }
 # All different, and none equal to a width that a model is likely to have.
 EXAMPLE_SIZES = {"U": 3, "N": 7, "L": 5, "P": 2}
@@ -102,24 +106,66 @@ def _strip(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-def write_graph(model: onnx.ModelProto, folder: Path, file: str) -> GraphSpec:
-    """Write a graph, its larger tensors beside it, and read its interface off the graph itself."""
-    path = folder / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=path.with_suffix(".weights").name,
-        size_threshold=_EXTERNAL_FROM_BYTES,
-    )
-    onnx.checker.check_model(str(path))
-    return GraphSpec(
-        file=file,
-        inputs=tuple(map(_spec, model.graph.input)),
-        outputs=tuple(map(_spec, model.graph.output)),
-    )
+class GraphFolder:
+    """The graphs of one bundle, their larger tensors beside them; equal ones are stored once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stored: dict[tuple[Path, str], Mapping[str, str | int]] = {}
+
+    def write(self, model: onnx.ModelProto, file: str) -> GraphSpec:
+        """Write a graph and read its interface off the graph itself; file ends with .onnx."""
+        path = self.folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".weights").open("wb") as weights:
+            tensors = [self._outside(tensor, weights) for tensor in model.graph.initializer]
+            empty = weights.tell() == 0
+        if empty:
+            path.with_suffix(".weights").unlink()
+        graph = helper.make_graph(
+            model.graph.node,
+            model.graph.name,
+            model.graph.input,
+            model.graph.output,
+            tensors,
+            value_info=model.graph.value_info,
+        )
+        made = helper.make_model(
+            graph, opset_imports=model.opset_import, ir_version=model.ir_version
+        )
+        onnx.save_model(made, str(path))
+        onnx.checker.check_model(str(path))
+        return GraphSpec(
+            file=file,
+            inputs=tuple(map(_spec, model.graph.input)),
+            outputs=tuple(map(_spec, model.graph.output)),
+        )
+
+    def remove(self, file: str) -> None:
+        """Take a graph away; only the one written last, whose weights no other refers to."""
+        (self.folder / file).unlink()
+        (self.folder / file).with_suffix(".weights").unlink(missing_ok=True)
+
+    def _outside(self, tensor: TensorProto, weights: BinaryIO) -> TensorProto:
+        """The tensor as a reference into a file of weights; itself if it is small."""
+        content = numpy_helper.to_array(tensor).tobytes()
+        if len(content) < _EXTERNAL_FROM_BYTES:
+            return tensor
+        # Only files beside a graph can be its external data.
+        key = (Path(weights.name).parent, hashlib.sha256(content).hexdigest())
+        if key not in self._stored:
+            weights.write(b"\0" * (-weights.tell() % _ALIGNMENT))
+            place = {"offset": weights.tell(), "length": weights.write(content)}
+            self._stored[key] = {"location": Path(weights.name).name, **place}
+        outside = TensorProto(
+            name=tensor.name,
+            data_type=tensor.data_type,
+            dims=tensor.dims,
+            data_location=TensorProto.EXTERNAL,
+        )
+        for name, value in self._stored[key].items():
+            outside.external_data.add(key=name, value=str(value))
+        return outside
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

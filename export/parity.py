@@ -8,7 +8,7 @@ unknown ids: row numbers are drawn from the whole table, so OOV rows occur like 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from contract.manifest import GraphSpec
+from contract.manifest import ITEM_ROWS, GraphSpec
 from contract.schema import FeatureSchema
 from export.errors import ParityError
 from export.modules import inputs_of
+from export.quality import ServingSession
+from training.dataset import Dataset
 from training.model import MultiTaskModel
 from training.prompt import PromptHead
 
@@ -89,6 +91,28 @@ def check_parity(
     return worst
 
 
+def check_serving(
+    model: MultiTaskModel, session: ServingSession, dataset: Dataset, tolerance: float
+) -> float:
+    """The same for the exact serving graph: calls of one user, items of a catalogue if any.
+
+    Raises:
+        ParityError: as check_parity.
+    """
+    rng = np.random.default_rng(1)
+    items, worst = dataset.lookups.items, 0.0
+    for call, arrays in calls(model.schema, users=(1,)):
+        if dataset.item_rows is not None:
+            rows = rng.integers(0, len(items) + 1, len(arrays["row_user"]), dtype=np.int32)
+            arrays |= {ITEM_ROWS: rows, **items.arrays(rows)}
+        expected = expected_scores(model, [], arrays)
+        found = session.scores(arrays)
+        for column, task in enumerate(model.tasks):
+            pair = (found[:, column], expected[task])
+            worst = max(worst, _difference(f"serving {task}", call, pair, tolerance))
+    return worst
+
+
 def _difference(
     name: str, call: str, pair: tuple[NDArray[Any], NDArray[Any]], tolerance: float
 ) -> float:
@@ -118,16 +142,18 @@ def expected_scores(
     return expected | {f"prompt {at}": column.numpy() for at, column in enumerate(columns)}
 
 
-def calls(schema: FeatureSchema) -> Iterator[tuple[str, Arrays]]:
+def calls(
+    schema: FeatureSchema, users: Sequence[int] = USER_COUNTS
+) -> Iterator[tuple[str, Arrays]]:
     """Named calls over the whole range of what a service may meet."""
     rng = np.random.default_rng(0)
     lengths = sorted({1, min(2, schema.history_length or 1), schema.history_length or 1})
     for rows in ROW_COUNTS:
-        for users in USER_COUNTS:
+        for count in users:
             for length in lengths:
                 for filled in ("empty", "random", "full"):
-                    sizes = {"U": users, "N": rows, "L": length}
-                    name = f"{rows} rows, {users} users, histories {filled} of {length}"
+                    sizes = {"U": count, "N": rows, "L": length}
+                    name = f"{rows} rows, {count} users, histories {filled} of {length}"
                     yield name, _draw(schema, sizes, filled, rng)
                     if not schema.behaviours:
                         break

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.lookups import Lookups
+from contract.manifest import ITEM_ROWS
 from contract.schema import (
     CategoricalField,
     DenseField,
@@ -41,8 +42,10 @@ _REMEMBERED_VALUES = 1 << 16
 class Encoder:
     """Encodes calls of one user (U = 1) for one bundle."""
 
-    def __init__(self, lookups: Lookups) -> None:
+    def __init__(self, lookups: Lookups, *, by_row: bool = False) -> None:
+        """Args: by_row: give items by their rows where nothing else tells of them."""
         self._lookups = lookups
+        self._by_row = by_row
         self.schema: FeatureSchema = lookups.schema
         self._places = {place: _Columns(self.schema, place) for place in ("user", "item")}
         self._row = lru_cache(_REMEMBERED_VALUES, typed=True)(self._find_row)
@@ -62,10 +65,11 @@ class Encoder:
         """
         arrays = self._user_arrays(request, features)
         rows = self._find_items("item_ids", request.item_ids)
-        items = self._lookups.items
-        arrays |= {"item_ids": items.ids[rows], "item_dense": items.dense[rows]}
-        arrays["item_bags"] = items.bags[rows]
-        self._override_items(arrays, request, features)
+        if self._by_row and request.items is None and not features.items:
+            arrays[ITEM_ROWS] = rows
+        else:
+            arrays |= self._lookups.items.arrays(rows)
+            self._override_items(arrays, request, features)
         if self.schema.behaviours:
             arrays["history"] = self._history(request, features)
         arrays["row_user"] = np.zeros(len(rows), dtype=np.int32)

@@ -1,5 +1,6 @@
 """ONNX Runtime: the bundle's graphs, run for one call.
 
+    arrays of one user --serving.onnx--> (N, T), all pre-trained tasks, and the representation
     arrays --backbone.onnx--> representation --heads/<task>.onnx--> (N,), one pre-trained task
                                              --prompt_head.onnx---> (N, P), all grafted tasks
 
@@ -8,10 +9,8 @@ The only file that knows onnxruntime. Runs release the GIL, so a few threads sha
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.errors import CorruptBundle
-from contract.manifest import GraphSpec
+from contract.manifest import ITEM_ROWS, GraphSpec, Manifest
 from contract.schema import TensorSpec
 from service.errors import ConfigError, DeadlineExceeded
 
@@ -30,6 +29,7 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+SCORES = "scores"
 FeatureArrays = Mapping[str, NDArray[Any]]
 
 
@@ -56,20 +56,33 @@ class Cancellation:
 class Engine:
     """The sessions of one bundle."""
 
-    def __init__(self, sessions: Mapping[str, _Graph], backbone: str, prompt_head: str) -> None:
-        self._graphs = sessions
-        self._backbone = sessions[backbone]
-        self._prompt_head = sessions[prompt_head]
+    def __init__(self, manifest: Manifest, graphs: Mapping[str, _Graph], serving: str) -> None:
+        """Args as open made them; serving is the graph for one user, or empty for none."""
+        self._heads = {task.name: graphs[task.graph.file] for task in manifest.tasks}
+        self._column = {task.name: at for at, task in enumerate(manifest.tasks)}
+        self._backbone = graphs[manifest.backbone.file]
+        self._prompt_head = graphs[manifest.prompt_head.file]
+        self._serving = graphs.get(serving)
         self.provider = self._backbone.provider
+        self.by_row = self._serving is not None and ITEM_ROWS in self._serving.inputs
+        self.quantised = _is_quantised(manifest, serving)
 
     @classmethod
-    def open(cls, bundle: Bundle, providers: Sequence[str] = ("cpu",), threads: int = 1) -> Engine:
+    def open(
+        cls,
+        bundle: Bundle,
+        providers: Sequence[str] = ("cpu",),
+        threads: int = 1,
+        *,
+        exact: bool = False,
+    ) -> Engine:
         """Create every session of a bundle.
 
         Args:
             bundle: verified files.
             providers: in order of preference; the last resort must be named to be used.
             threads: of one run; more than the cores at hand slows a run by orders of magnitude.
+            exact: leave 8-bit graphs alone.
 
         Raises:
             CorruptBundle: a graph does not load, or has another interface than the manifest says.
@@ -77,9 +90,43 @@ class Engine:
         """
         manifest = bundle.manifest
         specs = [manifest.backbone, manifest.prompt_head, *(t.graph for t in manifest.tasks)]
-        files = {spec.file: _Graph.open(bundle, spec, providers, threads) for spec in specs}
-        heads = {task.name: files[task.graph.file] for task in manifest.tasks}
-        return cls({**files, **heads}, manifest.backbone.file, manifest.prompt_head.file)
+        serving = _serving_of(manifest, exact=exact)
+        if serving is not None:
+            specs.append(serving)
+        graphs = {spec.file: _Graph.open(bundle, spec, providers, threads) for spec in specs}
+        return cls(manifest, graphs, "" if serving is None else serving.file)
+
+    def answer(
+        self,
+        arrays: FeatureArrays,
+        heads: Sequence[str],
+        bank: Mapping[str, NDArray[np.float32]] | None,
+        cancellation: Cancellation,
+    ) -> Scored:
+        """Score one user's call by the graph made for it, as run does by the general ones.
+
+        Args:
+            arrays: as Encoder makes them: the items by their rows, or by all their features.
+            heads: pre-trained tasks.
+            bank: as run.
+            cancellation: ends the run early.
+
+        Raises:
+            DeadlineExceeded: cancelled.
+        """
+        serving = self._serving
+        if serving is None or not serving.fed_by(arrays):
+            return self.run(arrays, heads, bank, cancellation)
+        with _stopped(cancellation):
+            if bank is None:
+                found = serving.run(arrays, cancellation, (SCORES,))
+                prompts = np.empty((len(found[SCORES]), 0), dtype=np.float32)
+            else:
+                found = serving.run(arrays, cancellation)
+                found["row_user"] = arrays["row_user"]
+                prompts = self._prompt_head.run({**found, **bank}, cancellation)[SCORES]
+            columns = found[SCORES].T
+            return Scored({task: columns[self._column[task]] for task in heads}, prompts)
 
     def run(
         self,
@@ -99,44 +146,40 @@ class Engine:
         Raises:
             DeadlineExceeded: cancelled.
         """
-        try:
+        with _stopped(cancellation):
             representation = self._backbone.run(arrays, cancellation)
             representation["row_user"] = arrays["row_user"]
             scores = {
-                task: self._graphs[task].run(representation, cancellation)["score"]
-                for task in heads
+                task: self._heads[task].run(representation, cancellation)["score"] for task in heads
             }
             if bank is None:
                 rows = len(arrays["row_user"])
                 return Scored(scores, np.empty((rows, 0), dtype=np.float32))
             prompts = self._prompt_head.run({**representation, **bank}, cancellation)
-            return Scored(scores, prompts["scores"])
-        except Exception as err:  # onnxruntime raises its own untyped errors for a stopped run
-            if cancellation.cancelled:
-                raise DeadlineExceeded("the deadline passed while the model ran") from err
-            raise
+            return Scored(scores, prompts[SCORES])
 
 
-class EnginePool:
-    """Threads that run the engine, so the event loop never waits for a model.
-
-    Args:
-        nice: added to the threads' own priority: what is above 0 lets the others go first.
-    """
-
-    def __init__(self, threads: int, nice: int = 0) -> None:
-        self.executor = ThreadPoolExecutor(
-            threads, thread_name_prefix="engine", initializer=_give_way, initargs=(nice,)
-        )
-
-    def close(self) -> None:
-        self.executor.shutdown(wait=True, cancel_futures=True)
+@contextmanager
+def _stopped(cancellation: Cancellation) -> Iterator[None]:
+    try:
+        yield
+    except Exception as err:  # onnxruntime raises its own untyped errors for a stopped run
+        if cancellation.cancelled:
+            raise DeadlineExceeded("the deadline passed while the model ran") from err
+        raise
 
 
-def _give_way(nice: int) -> None:
-    """On Linux a thread has a priority of its own."""
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + nice)
+def _serving_of(manifest: Manifest, *, exact: bool) -> GraphSpec | None:
+    """The graph that answers requests; None for bundles made before there was one."""
+    serving = manifest.serving
+    if serving is None:
+        return None
+    return serving.exact if exact else serving.quantised or serving.exact
+
+
+def _is_quantised(manifest: Manifest, file: str) -> bool:
+    quantised = manifest.serving.quantised if manifest.serving else None
+    return quantised is not None and quantised.file == file
 
 
 class _Graph:
@@ -144,7 +187,7 @@ class _Graph:
 
     def __init__(self, session: ort.InferenceSession, spec: GraphSpec) -> None:
         self._session = session
-        self._inputs = tuple(tensor.name for tensor in spec.inputs)
+        self.inputs = frozenset(tensor.name for tensor in spec.inputs)
         self._outputs = [tensor.name for tensor in spec.outputs]
         self.provider = session.get_providers()[0]
 
@@ -179,11 +222,20 @@ class _Graph:
         return cls(session, spec)
 
     def run(
-        self, arrays: FeatureArrays, cancellation: Cancellation
+        self,
+        arrays: FeatureArrays,
+        cancellation: Cancellation,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        feed = {name: arrays[name] for name in self._inputs}
-        values = self._session.run(self._outputs, feed, cancellation.options)
-        return dict(zip(self._outputs, values, strict=True))
+        """The outputs by name: all, or those that are asked for."""
+        outputs = self._outputs if outputs is None else outputs
+        feed = {name: arrays[name] for name in self.inputs}
+        values = self._session.run(outputs, feed, cancellation.options)
+        return dict(zip(outputs, values, strict=True))
+
+    def fed_by(self, arrays: FeatureArrays) -> bool:
+        """Whether the arrays hold all that it reads."""
+        return self.inputs <= arrays.keys()
 
 
 _ORT_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)"}

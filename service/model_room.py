@@ -22,7 +22,7 @@ from contract.errors import ContractError
 from contract.schema import FeatureSchema
 from service.backbone import BundleRef, Upgrade
 from service.bundle_shelf import BundleShelf
-from service.engine import EnginePool
+from service.engine_pool import EnginePool
 from service.errors import ServiceError
 from service.interface import refuse_other_interface
 from service.model import Model, Running, replay_golden

@@ -18,7 +18,8 @@ from service.bundle_shelf import BundleShelf
 from service.cores import cores_at_hand, engine_threads
 from service.drift_watch import DriftWatch
 from service.embedded_store import EmbeddedOptions, open_embedded_store
-from service.engine import PROVIDERS, EnginePool
+from service.engine import PROVIDERS
+from service.engine_pool import EnginePool
 from service.errors import ConfigError
 from service.feature_ladder import FeatureLadder
 from service.features import FeatureStore, OnCorrupt
@@ -55,7 +56,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     """
     bundle = open_bundle(settings.bundle)
     schema = bundle.lookups.schema
-    running = Running(settings.providers, settings.threads, settings.max_prompts)
+    running = Running(settings.providers, settings.threads, settings.max_prompts, settings.exact)
     model = Model.open(bundle, running)
     provider = model.engine.provider
     metrics.use_provider(provider)

@@ -15,7 +15,8 @@ import numpy as np
 
 from contract.errors import PromptMisfit
 from contract.prompt import Prompt, read_prompt
-from service.engine import Cancellation, EnginePool
+from service.engine import Cancellation
+from service.engine_pool import EnginePool
 from service.errors import TaskRejected
 from service.model import Model
 from service.resident import Resident

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Cancellation, EnginePool, Scored
+from service.engine import Scored
+from service.engine_pool import EnginePool
 from service.errors import DeadlineExceeded, InvalidField, TooLarge, UnknownTask
 from service.feature_ladder import FeatureLadder
 from service.features import UserFeatures
@@ -30,6 +32,8 @@ from service.warm_up import Recent
 
 # The most of a request's time that goes to the feature store; the rest is for scoring without.
 _FEATURE_SHARE = 0.5
+# What a row costs beyond its prompts, in prompts: only the proportion counts.
+_BACKBONE_WORK = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +163,10 @@ class Scorer:
     async def _run(
         self, model: Model, arrays: dict[str, NDArray[Any]], heads: Sequence[str], plan: Plan
     ) -> Scored:
-        """Run the engine off the event loop; a caller that goes away stops its run."""
         slots = [resident.slot for resident in plan.residents]
         bank = model.bank.select(slots) if slots else None
-        cancellation = Cancellation()
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(
-                self._pool.executor, model.engine.run, arrays, heads, bank, cancellation
-            )
-        except asyncio.CancelledError:
-            cancellation.cancel()
-            raise
+        call = partial(model.engine.answer, arrays, heads, bank)
+        return await self._pool.run(call, len(arrays["row_user"]) * (_BACKBONE_WORK + len(slots)))
 
 
 def _rank(

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=1, ge=1, le=256, description="Threads of one graph run; at most the cores at hand."
     )
+    exact: bool = Field(
+        default=False,
+        description="Score in 32-bit floats even where the bundle has 8-bit graphs that passed its "
+        "quality gate.",
+    )
     engine_threads: int | None = Field(
         default=None,
         ge=1,

@@ -1,35 +1,42 @@
-"""The tiny bundles that service tests run on, made by the real road.
+"""The bundles that service tests run on, made by the real road.
 
-`python -m tests.builders` trains, exports and tunes a model of a few hundred parameters on a log
-it invents, and writes tests/golden/tiny; then once more on a later log, with users that the first
-did not know, for tests/golden/tiny_retrained. They are committed: tests of the service need no
+`python -m tests.builders NAME...` trains, exports and tunes a model of a few hundred parameters on
+a log it invents, and writes tests/golden/NAME. They are committed: tests of the service need no
 torch, and every later version must still open them.
+
+tiny            has every kind of field, one that only a request can tell among them
+tiny_retrained  the same on a later log, with users that the first did not know
+wide            knows all of an item from its catalogue, and has products large enough for 8 bits
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
 from contract.prompt import read_prompt
-from export.bundle import ExportResult, export_bundle
+from export.bundle import ExportOptions, ExportResult, export_bundle
 from export.prompt import export_prompt
+from export.serving import ServingOptions
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainConfig
 from training.dataset import Prepared, prepare
 from training.fit import fit
 from training.tune import tune
 
-TINY = Path(__file__).parent / "golden" / "tiny"
-RETRAINED = Path(__file__).parent / "golden" / "tiny_retrained"
+GOLDEN = Path(__file__).parent / "golden"
+TINY, RETRAINED, WIDE = GOLDEN / "tiny", GOLDEN / "tiny_retrained", GOLDEN / "wide"
 NEW_TASKS = ("share", "skip")
 USERS, ITEMS, ROWS = 30, 20, 900
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "name": "tiny",
     "data": {
         "log": "log.parquet",
@@ -72,6 +79,11 @@ CONFIG = {
     "fit": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01},
     "tune": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01},
 }
+WIDE_CONFIG = CONFIG | {
+    "name": "wide",
+    "features": [f for f in CONFIG["features"] if f["name"] != "distance"],
+    "model": {"embedding_dim": 4, "expert_units": [80, 64], "tower_units": [6]},
+}
 
 
 def write_log(folder: Path, seed: int = 0) -> None:
@@ -105,19 +117,25 @@ def write_log(folder: Path, seed: int = 0) -> None:
     ).write_parquet(folder / "items.parquet")
 
 
-def trained(folder: Path, seed: int = 0) -> tuple[Checkpoint, Prepared]:
-    """The tiny model, trained in the folder."""
+def trained(
+    folder: Path, wanted: Mapping[str, Any] = CONFIG, seed: int = 0
+) -> tuple[Checkpoint, Prepared]:
+    """A model, the tiny one by default, trained in the folder."""
     write_log(folder, seed)
-    config = TrainConfig.model_validate(CONFIG).seeded(seed)
+    config = TrainConfig.model_validate(wanted).seeded(seed)
     fit(config, prepare(config, folder), run_dir=folder / "run")
     checkpoint = read_checkpoint(folder / "run" / "backbone")
     return checkpoint, prepare(config, folder, lookups=checkpoint.lookups)
 
 
-def exported(folder: Path, out: Path, seed: int = 0) -> tuple[Checkpoint, Prepared, ExportResult]:
-    """The tiny model as a bundle at out."""
-    checkpoint, prepared = trained(folder, seed)
-    return checkpoint, prepared, export_bundle(checkpoint, prepared.test, out)
+def exported(
+    folder: Path, out: Path, wanted: Mapping[str, Any] = CONFIG, seed: int = 0
+) -> tuple[Checkpoint, Prepared, ExportResult]:
+    """A model, the tiny one by default, as a bundle at out."""
+    checkpoint, prepared = trained(folder, wanted, seed)
+    # A hundred rows tell less of AUC than the gate of a real bundle asks for.
+    options = ExportOptions(serving=ServingOptions(auc_loss=0.01))
+    return checkpoint, prepared, export_bundle(checkpoint, prepared.test, out, options)
 
 
 def prompt_file(checkpoint: Checkpoint, prepared: Prepared, task: str, bundle: Path) -> bytes:
@@ -128,12 +146,12 @@ def prompt_file(checkpoint: Checkpoint, prepared: Prepared, task: str, bundle: P
     return export_prompt(checkpoint, result.prompt, prepared.test, bundle)
 
 
-def build(out: Path, seed: int) -> None:
+def build(out: Path, wanted: Mapping[str, Any], seed: int) -> None:
     """Write one of the folders anew."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoint, prepared, _ = exported(folder, folder / "bundle", seed)
+        checkpoint, prepared, _ = exported(folder, folder / "bundle", wanted, seed)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         for task in NEW_TASKS:
@@ -144,5 +162,6 @@ def build(out: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    build(TINY, seed=0)
-    build(RETRAINED, seed=6)
+    known = {"tiny": (CONFIG, 0), "tiny_retrained": (CONFIG, 6), "wide": (WIDE_CONFIG, 0)}
+    for name in sys.argv[1:]:
+        build(GOLDEN / name, *known[name])

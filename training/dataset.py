@@ -137,6 +137,16 @@ class Dataset:
         chosen = self._rows[rows.numpy()].tolist()
         return raw_request(world.log, world.lookups.schema, world.sequences, chosen)
 
+    @property
+    def lookups(self) -> Lookups:
+        """What encoded it."""
+        return self._world.lookups
+
+    @property
+    def item_rows(self) -> Tensor | None:
+        """(R,) rows of the item table that hold all of the items' features; None if none do."""
+        return None if any(self._own_columns) else self._item
+
     def _history(self, groups: Tensor) -> Tensor:
         if self._world.sequences is None or self._spans is None:
             return torch.zeros((len(groups), 0, 0, 0), dtype=torch.int32)

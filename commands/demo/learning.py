@@ -76,7 +76,7 @@ class Workshop:
 
     def export(self, checkpoint: Checkpoint, prepared: Prepared) -> None:
         """Step 3: graphs."""
-        result = export_bundle(checkpoint, prepared.test, self.bundle)
+        result = export_bundle(checkpoint, prepared.valid, self.bundle)
         _, graphs = bundle_tables(result)
         self.screen.out.print(graphs)
         tolerance = result.manifest.tolerance

@@ -11,7 +11,7 @@ import pytest
 from contract.bundle import open_bundle
 from contract.errors import ContractError, CorruptBundle, UnsupportedFormat
 from contract.manifest import MANIFEST_FILE
-from export.bundle import export_bundle
+from export.bundle import ExportOptions, export_bundle
 from export.errors import ParityError
 from export.parity import Graphs, check_parity
 from tests.builders import TINY
@@ -57,7 +57,7 @@ def test_a_parity_failure_leaves_no_bundle_and_keeps_the_old_one(
     folder.mkdir()
     (folder / "old").write_text("stays")
     with pytest.raises(ParityError):
-        export_bundle(fresh.checkpoint, fresh.prepared.test, folder, tolerance=1e-30)
+        export_bundle(fresh.checkpoint, fresh.prepared.test, folder, ExportOptions(tolerance=1e-30))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert (folder / "old").read_text() == "stays"
 
@@ -111,7 +111,7 @@ def test_any_altered_missing_or_linked_file_is_refused(fresh: Exported, tmp_path
 
 def test_a_newer_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat, match="bundle format 2"):
-        open_bundle(rewritten(TINY / "bundle", tmp_path / "b", format_version=2))
+        open_bundle(rewritten(TINY / "bundle", tmp_path / "b", format_version=3))
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "heads/../../x", "a\\b", ""])

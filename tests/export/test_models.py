@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from contract.bundle import open_bundle
-from export.bundle import write_graphs
+from export.bundle import trace, write_graphs
+from export.graph import GraphFolder
 from export.modules import prompt_specs
 from export.parity import check_parity
 from tests.builders import TINY
@@ -44,5 +45,5 @@ def test_the_exported_graphs_score_as_pytorch_does(name: str, tmp_path: Path) ->
         for parameter in model.parameters():  # some start at zero, where parity proves little
             parameter.normal_(0.0, 0.3)
     prompts = [PromptHead(TuneConfig(), model.prompt_shape(), model.mixer.keys) for _ in range(2)]
-    graphs = write_graphs(model, prompt_specs(prompts[0]), tmp_path)
+    graphs = write_graphs(trace(model, prompt_specs(prompts[0])), GraphFolder(tmp_path))
     assert check_parity(model, prompts, graphs, 1e-5) <= 1e-5

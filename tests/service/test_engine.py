@@ -17,7 +17,7 @@ from contract.schema import TensorSpec
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
 from service.errors import ConfigError, DeadlineExceeded
-from tests.service.tiny import BUNDLE, NOTHING, prompt_bytes, request
+from tests.service.tiny import BUNDLE, NOTHING, WIDE, prompt_bytes, request
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,46 @@ def test_a_device_that_is_not_there_is_refused_not_replaced(bundle: Bundle) -> N
 
 def test_a_device_that_is_not_there_falls_back_to_one_that_was_named(bundle: Bundle) -> None:
     assert Engine.open(bundle, ["cuda", "cpu"]).provider == "CPUExecutionProvider"
+
+
+@pytest.fixture(scope="module")
+def wide() -> Bundle:
+    return open_bundle(WIDE)
+
+
+@pytest.mark.parametrize("items", [1, 7])
+def test_the_graph_for_requests_scores_as_the_general_ones_do(wide: Bundle, items: int) -> None:
+    engine = Engine.open(wide, exact=True)
+    wanted = request(item_ids=[100 + n for n in range(items)], history={"clicked": [100]})
+    by_row = Encoder(wide.lookups, by_row=True).encode(wanted, NOTHING)
+    full = Encoder(wide.lookups).encode(wanted, NOTHING)
+    prompts = read_prompt((WIDE.parent / "share.safetensors").read_bytes()).tensors
+    bank = {name: tensor[np.newaxis] for name, tensor in prompts.items()}
+    one = engine.answer(by_row, ["like", "click"], bank, Cancellation())
+    many = engine.run(full, ["like", "click"], bank, Cancellation())
+    np.testing.assert_allclose(one.prompts, many.prompts, rtol=0, atol=1e-6)
+    for task in ("like", "click"):
+        np.testing.assert_allclose(one.heads[task], many.heads[task], rtol=0, atol=1e-6)
+
+
+def test_items_that_are_described_go_through_the_general_graphs(wide: Bundle) -> None:
+    engine = Engine.open(wide)
+    call = Encoder(wide.lookups, by_row=engine.by_row).encode(
+        request(item_ids=[100], items=[{"price": 3.0}]), NOTHING
+    )
+    found = engine.answer(call, ["click"], None, Cancellation()).heads["click"]
+    want = engine.run(call, ["click"], None, Cancellation()).heads["click"]
+    assert found.tobytes() == want.tobytes()
+
+
+def test_8_bits_are_used_where_they_passed_unless_exact_scores_are_asked_for(wide: Bundle) -> None:
+    call = Encoder(wide.lookups, by_row=True).encode(request(item_ids=[100, 101]), NOTHING)
+    drift = wide.manifest.serving.drift if wide.manifest.serving else 0.0
+    scored = [
+        Engine.open(wide, exact=exact).answer(call, ["click"], None, Cancellation()).heads["click"]
+        for exact in (False, True)
+    ]
+    assert 0 < np.abs(scored[0] - scored[1]).max() <= 3 * drift
 
 
 def with_manifest(bundle: Bundle, **changes: object) -> Bundle:

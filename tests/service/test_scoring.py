@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from service.embedded_store import open_embedded_store
-from service.engine import Engine, EnginePool
+from service.engine import Engine
+from service.engine_pool import EnginePool
 from service.errors import (
     DeadlineExceeded,
     InvalidField,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract.bundle import Bundle, open_bundle
 from service.bundle_shelf import BundleShelf
 from service.drift_watch import DriftWatch
-from service.engine import EnginePool
+from service.engine_pool import EnginePool
 from service.feature_ladder import FeatureLadder
 from service.features import Event, FeatureStore, UserFeatures
 from service.messages import ScoreRequest
@@ -33,6 +33,7 @@ from service.upgrades import Upgrades
 FOLDER = Path(__file__).parents[1] / "golden" / "tiny"
 BUNDLE = FOLDER / "bundle"
 RETRAINED = FOLDER.parent / "tiny_retrained" / "bundle"
+WIDE = FOLDER.parent / "wide" / "bundle"
 NOTHING = UserFeatures(profile={}, histories={}, items={})
 LIMITS = Limits(
     max_tasks_by_default=8, default_deadline_s=10.0, max_deadline_s=20.0, item_overrides=False

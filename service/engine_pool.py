@@ -1,0 +1,114 @@
+"""Who waits for a graph run: nobody for long.
+
+    short run, no second thread to gain --> in place, one after another
+    any other                           --> a thread; the event loop goes on meanwhile
+
+A hand-over to a thread and back costs more than scoring a hundred candidates does. With one engine
+thread there is nothing to overlap either, so what should be done within _SHORT_S is done at once.
+Between two runs in place the event loop has its turn: a probe waits for one run, not for a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from service.engine import Cancellation
+
+_SHORT_S = 0.005
+_MEMORY = 0.05  # weight of the newest run
+Answer = TypeVar("Answer")
+
+
+class EnginePool:
+    """Runs the engine for the event loop.
+
+    Args:
+        threads: runs at once.
+        nice: added to the threads' own priority: what is above 0 lets the others go first.
+    """
+
+    def __init__(self, threads: int, nice: int = 0) -> None:
+        self.executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="engine", initializer=_give_way, initargs=(nice,)
+        )
+        self._in_place = _Turns() if threads == 1 else None
+        self._s_per_work = 0.0  # 0: nothing has run yet
+
+    async def run(self, call: Callable[[Cancellation], Answer], work: int) -> Answer:
+        """The answer of a call; a caller that goes away stops it, unless it runs in place.
+
+        Args:
+            call: blocks; ends early if it is cancelled.
+            work: how much there is to do, in a unit that is the same for all calls.
+        """
+        cancellation = Cancellation()
+        if self._in_place is not None and 0.0 < work * self._s_per_work <= _SHORT_S:
+            async with self._in_place:
+                return self._timed(call, work, cancellation)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self.executor, partial(self._timed, call, work, cancellation)
+            )
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
+
+    def _timed(
+        self, call: Callable[[Cancellation], Answer], work: int, cancellation: Cancellation
+    ) -> Answer:
+        began = time.perf_counter()
+        answer = call(cancellation)
+        s_per_work = (time.perf_counter() - began) / work
+        known = self._s_per_work
+        self._s_per_work = known + (s_per_work - known) * _MEMORY if known else s_per_work
+        return answer
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_way(nice: int) -> None:
+    """On Linux a thread has a priority of its own."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + nice)
+
+
+class _Turns:
+    """One holder per round of the event loop, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if not self._taken:
+            self._taken = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # its turn came as it left
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        asyncio.get_running_loop().call_soon(self._pass_on)
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False

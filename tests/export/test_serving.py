@@ -1,0 +1,154 @@
+"""The graphs that answer requests: what they leave out, share and promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from contract.bundle import Bundle, open_bundle
+from contract.manifest import ITEM_ROWS, Manifest
+from export.catalogue import tabulated
+from export.composed import composed
+from export.graph import GraphFolder
+from export.one_user import for_one_user
+from export.parity import Graphs, Sessions
+from export.quality import ServingSession, compare
+from export.quantise import quantised
+from export.rewrite import folded
+from export.serving import QUANTISED_FILE, ServingOptions, write_serving
+from tests.builders import WIDE, WIDE_CONFIG, exported
+from training.dataset import Dataset
+
+Models = tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    bundle: Bundle
+    held_out: Dataset
+    models: Models
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Wide:
+    folder = tmp_path_factory.mktemp("wide")
+    _, prepared, result = exported(folder, folder / "bundle", WIDE_CONFIG)
+    heads = {t.name: onnx.load(result.folder / t.graph.file) for t in result.manifest.tasks}
+    backbone = onnx.load(result.folder / result.manifest.backbone.file)
+    return Wide(open_bundle(result.folder), prepared.test, (backbone, heads))
+
+
+def both_ways(wide: Wide, model: onnx.ModelProto, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of 7 items for one user: by a serving graph, and by backbone and heads."""
+    session = ServingSession(folder, GraphFolder(folder).write(model, "one.onnx"))
+    inputs = wide.held_out.batch(wide.held_out.requests.argsort()[:1], ()).inputs
+    rows = np.arange(7, dtype=np.int32)
+    arrays = {name: getattr(inputs, name).numpy() for name in inputs.__slots__}
+    arrays |= wide.bundle.lookups.items.arrays(rows)
+    arrays |= {ITEM_ROWS: rows, "row_user": np.zeros(7, dtype=np.int32)}
+    manifest = wide.manifest
+    heads = {task.name: task.graph for task in manifest.tasks}
+    graphs = Graphs(wide.bundle.folder, manifest.backbone, heads, manifest.prompt_head)
+    sessions = Sessions(graphs)
+    seen = sessions.represent(arrays)
+    single = [sessions.run(f"head {task}", seen)["score"] for task in heads]
+    return session.scores(arrays), np.stack(single, axis=1)
+
+
+def test_one_graph_scores_as_backbone_and_heads_do(wide: Wide, tmp_path: Path) -> None:
+    found, want = both_ways(wide, composed(*wide.models), tmp_path)
+    np.testing.assert_array_equal(found, want)
+
+
+def test_for_one_user_nothing_is_gathered_and_nothing_changes(wide: Wide, tmp_path: Path) -> None:
+    model = for_one_user(folded(composed(*wide.models)))
+    assert "row_user" not in [value.name for value in model.graph.input]
+    found, want = both_ways(wide, model, tmp_path)
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-6)
+
+
+def test_tables_take_the_place_of_all_item_inputs(wide: Wide, tmp_path: Path) -> None:
+    model = for_one_user(folded(composed(*wide.models)))
+    over_rows = tabulated(model, wide.bundle.lookups.items, 1 << 20)
+    assert over_rows is not None
+    names = [value.name for value in over_rows.graph.input]
+    assert ITEM_ROWS in names
+    assert not [name for name in names if name.startswith("item_") and name != ITEM_ROWS]
+    found, want = both_ways(wide, over_rows, tmp_path)
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-6)
+
+
+def test_tables_larger_than_the_budget_are_not_made(wide: Wide) -> None:
+    model = for_one_user(folded(composed(*wide.models)))
+    size = wide.manifest.serving.table_bytes if wide.manifest.serving else 0
+    items = wide.bundle.lookups.items
+    assert tabulated(model, items, size - 1000) is None
+    assert tabulated(model, items, size) is not None
+
+
+def test_8_bits_are_near_the_exact_scores_and_not_equal(wide: Wide, tmp_path: Path) -> None:
+    model = quantised(for_one_user(folded(composed(*wide.models))))
+    assert model is not None
+    found, want = both_ways(wide, model, tmp_path)
+    assert 0 < np.abs(found - want).max() < 0.01
+
+
+def test_a_graph_of_small_products_is_not_quantised(wide: Wide) -> None:
+    head = next(iter(wide.models[1].values()))
+    assert quantised(folded(head)) is None
+
+
+@pytest.mark.parametrize("strict", [{"auc_loss": -1.0}, {"overlap": 1.1}])
+def test_8_bits_that_fail_the_gate_are_not_in_the_bundle(
+    wide: Wide, tmp_path: Path, strict: dict[str, float]
+) -> None:
+    options = ServingOptions(**strict)  # type: ignore[arg-type]  # floats
+    folder = GraphFolder(tmp_path)
+    serving = write_serving(wide.models, wide.held_out, folder, options)
+    assert serving.quantised is None
+    assert serving.evidence
+    assert not (tmp_path / QUANTISED_FILE).exists()
+
+
+def test_the_evidence_is_what_a_second_look_finds(wide: Wide) -> None:
+    serving = wide.manifest.serving
+    assert serving is not None
+    assert serving.quantised is not None
+    pair = (
+        ServingSession(wide.bundle.folder, serving.exact),
+        ServingSession(wide.bundle.folder, serving.quantised),
+    )
+    evidence, drift = compare(pair, wide.held_out, [t.name for t in wide.manifest.tasks])
+    assert evidence == serving.evidence
+    assert drift == serving.drift > 0
+
+
+def test_graphs_share_their_larger_tensors(wide: Wide) -> None:
+    """The embedding table is stored once, whatever the number of graphs that read it."""
+    serving = wide.manifest.serving
+    assert serving is not None
+    places = []
+    for spec in (wide.manifest.backbone, serving.exact):
+        graph = onnx.load(wide.bundle.folder / spec.file, load_external_data=False).graph
+        places += [
+            {entry.key: entry.value for entry in tensor.external_data}
+            for tensor in graph.initializer
+            if tensor.name.endswith("embedding.table")
+        ]
+    assert places[0] == places[1]
+    assert places[0]["location"] == "backbone.weights"
+
+
+def test_the_committed_bundle_has_tables_and_8_bits() -> None:
+    serving = open_bundle(WIDE / "bundle").manifest.serving
+    assert serving is not None
+    assert serving.quantised is not None
+    assert ITEM_ROWS in [spec.name for spec in serving.quantised.inputs]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from service.engine import Cancellation
+from service.engine_pool import EnginePool
+
+HERE = threading.get_ident
+
+
+def where(_: Cancellation) -> int:
+    return HERE()
+
+
+@pytest.fixture
+def alone() -> EnginePool:
+    return EnginePool(1)
+
+
+async def test_a_short_run_is_done_in_place_once_it_is_known_to_be_short(alone: EnginePool) -> None:
+    assert await alone.run(where, 1) != HERE()
+    assert await alone.run(where, 1) == HERE()
+    alone.close()
+
+
+async def test_what_would_hold_the_event_loop_up_goes_to_a_thread(alone: EnginePool) -> None:
+    await alone.run(lambda _: time.sleep(0.001), 1)
+    assert await alone.run(where, 1) == HERE()
+    assert await alone.run(where, 1000) != HERE()
+    alone.close()
+
+
+async def test_several_threads_run_side_by_side() -> None:
+    pool, together = EnginePool(2), threading.Barrier(2, timeout=10)
+    await asyncio.gather(*(pool.run(lambda _: together.wait(), 1) for _ in range(2)))
+    pool.close()
+
+
+async def test_a_caller_that_goes_away_stops_its_run(alone: EnginePool) -> None:
+    seen: list[Cancellation] = []
+
+    def endless(cancellation: Cancellation) -> None:
+        seen.append(cancellation)
+        while not cancellation.cancelled:
+            time.sleep(0.001)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await alone.run(endless, 1)
+    alone.close()  # returns: the thread is free
+    assert seen[0].cancelled
+
+
+async def test_others_have_their_turn_between_two_runs_in_place(alone: EnginePool) -> None:
+    await alone.run(where, 1)
+    order: list[str] = []
+
+    def noting(name: str) -> Callable[[Cancellation], None]:
+        return lambda _: order.append(name)
+
+    runs = [alone.run(noting(f"run {n}"), 1) for n in range(3)]
+
+    async def probe() -> None:
+        order.append("probe")
+
+    await asyncio.gather(*runs, probe())
+    assert order == ["run 0", "probe", "run 1", "run 2"]
+    alone.close()
+
+
+async def test_a_caller_that_leaves_while_it_waits_holds_nobody_up(alone: EnginePool) -> None:
+    await alone.run(where, 1)
+    waiting = [asyncio.ensure_future(alone.run(where, 1)) for _ in range(4)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    waiting[2].cancel()
+    async with asyncio.timeout(5):
+        assert await waiting[3] == HERE()
+        assert await alone.run(where, 1) == HERE()
+    alone.close()
