@@ -33,9 +33,13 @@ class EnginePool:
     Args:
         threads: runs at once.
         nice: added to the threads' own priority: what is above 0 lets the others go first.
+        clock: in seconds.
     """
 
-    def __init__(self, threads: int, nice: int = 0) -> None:
+    def __init__(
+        self, threads: int, nice: int = 0, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._clock = clock
         self.executor = ThreadPoolExecutor(
             threads, thread_name_prefix="engine", initializer=_give_way, initargs=(nice,)
         )
@@ -65,9 +69,9 @@ class EnginePool:
     def _timed(
         self, call: Callable[[Cancellation], Answer], work: int, cancellation: Cancellation
     ) -> Answer:
-        began = time.perf_counter()
+        began = self._clock()
         answer = call(cancellation)
-        s_per_work = (time.perf_counter() - began) / work
+        s_per_work = (self._clock() - began) / work
         known = self._s_per_work
         self._s_per_work = known + (s_per_work - known) * _MEMORY if known else s_per_work
         return answer

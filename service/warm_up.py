@@ -48,6 +48,6 @@ def warm_up(model: Model, slots: Sequence[Slot], asked: Sequence[Asked]) -> None
             arrays = model.encoder.encode(request, features)
         except InvalidField as err:
             raise BundleUnfit(f"it refuses a request that is answered now: {err}") from err
-        scored = model.engine.run(arrays, model.heads, bank, Cancellation())
+        scored = model.engine.answer(arrays, model.heads, bank, Cancellation())
         if not all(np.isfinite(found).all() for found in (*scored.heads.values(), scored.prompts)):
             raise BundleUnfit("it scores NaN or infinity for a request that is answered now")

@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 
 import pytest
 
@@ -19,7 +21,8 @@ def where(_: Cancellation) -> int:
 
 @pytest.fixture
 def alone() -> EnginePool:
-    return EnginePool(1)
+    """By its clock, each run takes a millisecond."""
+    return EnginePool(1, clock=partial(next, count(step=0.001)))
 
 
 async def test_a_short_run_is_done_in_place_once_it_is_known_to_be_short(alone: EnginePool) -> None:
@@ -29,8 +32,8 @@ async def test_a_short_run_is_done_in_place_once_it_is_known_to_be_short(alone: 
 
 
 async def test_what_would_hold_the_event_loop_up_goes_to_a_thread(alone: EnginePool) -> None:
-    await alone.run(lambda _: time.sleep(0.001), 1)
-    assert await alone.run(where, 1) == HERE()
+    await alone.run(where, 1)
+    assert await alone.run(where, 4) == HERE()
     assert await alone.run(where, 1000) != HERE()
     alone.close()
 
