@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-overload
+.PHONY: demo test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-faults bench-overload
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-train     training speed beside torch-rechub's"
 	@echo "make bench-graft     10,000 grafts and rollbacks under load"
 	@echo "make bench-overload  three times the load that can be served"
+	@echo "make bench-faults    Redis stopped, hung, slow, full or talking nonsense"
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("taskgraft needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -73,6 +74,9 @@ bench-overload: $(READY)
 
 bench-graft: $(READY)
 	$(BIN)/python -m benchmarks.graft $(ARGS)
+
+bench-faults: $(READY)
+	$(BIN)/python -m benchmarks.redis_faults $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -32,12 +32,16 @@ class RunningService:
         bundle: what it serves.
         workers: how many processes.
         task_store: a directory of its own if empty.
+        feature_store: likewise.
     """
 
-    def __init__(self, bundle: Path, workers: int, task_store: str = "") -> None:
+    def __init__(
+        self, bundle: Path, workers: int, task_store: str = "", feature_store: str = ""
+    ) -> None:
         self.workers = workers
         self._bundle = bundle
         self._task_store = task_store
+        self._feature_store = feature_store
         secret, self._token = new_token("bench", ["read", "graft"])
         self.headers = {"Authorization": f"Bearer {secret}"}
 
@@ -51,7 +55,7 @@ class RunningService:
             "WORKERS": str(self.workers),
             "ADMIN_TOKENS": self._token.line(),
             "TASK_STORE": self._task_store or str(folder / "tasks"),
-            "FEATURE_STORE": f"embedded:{folder / 'features'}",
+            "FEATURE_STORE": self._feature_store or f"embedded:{folder / 'features'}",
             "DRAIN_S": "0",
         }
         self._log = (folder / "log").open("wb")
