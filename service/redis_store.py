@@ -38,6 +38,7 @@ from service.redis_link import open_link
 from service.redis_url import read_redis_url
 
 _LOAD_CHUNK = 100
+_SLOW = 0.8  # of the budget; a machine that is busy for a moment must not open the breaker
 _TTL_JITTER = 0.1  # what was seeded in one minute must not expire in one minute
 
 # packing.merge, inside Redis. The time is the last 8 bytes of an item; it is compared in halves,
@@ -87,7 +88,7 @@ class RedisOptions:
 
     Args:
         read_budget_s: for the whole read, waiting for a connection and connecting included. A read
-            that takes more than half of it is slow in the eyes of the breaker.
+            that takes nearly all of it is slow in the eyes of the breaker.
         write_budget_s: the same for an append, or a hundred seeded users.
         connections: the most connections of one worker process, for reads and for writes each.
         ttl_s: how long a key lives after its last write, give or take a tenth; 0 means for ever.
@@ -118,8 +119,8 @@ class RedisStore:
         # Whoever finds no connection free waits its turn, within its budget.
         self._readers = asyncio.Semaphore(options.connections)
         self._writers = asyncio.Semaphore(options.connections)
-        self.reads = Breaker(slow_s=options.read_budget_s / 2)
-        self.writes = Breaker(slow_s=options.write_budget_s / 2)
+        self.reads = Breaker(slow_s=options.read_budget_s * _SLOW)
+        self.writes = Breaker(slow_s=options.write_budget_s * _SLOW)
 
     async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
         near, others = self._layout.keys(user), [item_key(item) for item in items]
