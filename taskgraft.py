@@ -30,7 +30,10 @@ app = _group("Graft a new task onto a live recommender: no retraining, no restar
 data = _group("Fetch public data and describe a log.")
 features = _group("The feature store that a service reads.")
 tokens = _group("Who may use the admin port.")
-for name, group in (("data", data), ("tasks", tasks), ("features", features), ("tokens", tokens)):
+keys = _group("Whose signed prompts a service takes.")
+for name, group in {
+    "data": data, "tasks": tasks, "features": features, "tokens": tokens, "keys": keys
+}.items():  # fmt: skip
     app.add_typer(group, name=name)
 
 DataDir = Annotated[Path, typer.Option("--data", help="Folder that the data paths start from.")]
@@ -265,6 +268,33 @@ def tokens_new(
     from commands import tokens as command
 
     command.new(Screen(as_json=json), name, scope, days)
+
+
+@keys.command("new")
+def keys_new(
+    name: Annotated[str, typer.Argument(help="What the service calls whoever signs with it.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="The secret key; NAME.key if unset.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a key that signs prompts, and the line that lets a service trust it."""
+    from commands import keys as command
+
+    command.new(Screen(as_json=json), name, out)
+
+
+@app.command()
+def sign(
+    prompt: Annotated[Path, typer.Argument(help="A prompt file.")],
+    *,
+    key: Annotated[Path, typer.Option(help="The secret key that keys new wrote.")],
+    out: Annotated[Path | None, typer.Option(help="PROMPT.minisig if unset.")] = None,
+    json: Json = False,
+) -> None:
+    """Sign a prompt file."""
+    from commands import keys as command
+
+    command.sign(Screen(as_json=json), prompt, key, out)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from ssl import SSLContext
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
@@ -30,6 +31,8 @@ class AsyncClient:
             audit and workers.
         timeout_s: what one call may take, its further tries included; only an answer that comes
             in drops can stretch it.
+        tls: whom to trust and what to show, for addresses with https; the public authorities and
+            nothing by default.
 
     Every method, and this one, raises ClientError; client/errors.py draws the tree.
     """
@@ -40,9 +43,12 @@ class AsyncClient:
         admin_url: str | None = None,
         token: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: SSLContext | None = None,
     ) -> None:
         self._doors = Doors(base_url, admin_url, token, timeout_s)
-        self._http = httpx.AsyncClient(trust_env=self._doors.trust_env)
+        self._http = httpx.AsyncClient(
+            trust_env=self._doors.trust_env, verify=True if tls is None else tls
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,13 +98,21 @@ class AsyncClient:
         *,
         activate: bool = True,
         wait: Literal["all", "local"] = "all",
+        signature: bytes | None = None,
     ) -> results.Change:
         """Put a prompt file's bytes under a task's name.
+
+        Args:
+            name: of the task.
+            data: the prompt file.
+            activate: whether it scores at once.
+            wait: for all workers alive, or for one.
+            signature: the content of its .minisig file.
 
         Raises:
             Refused: it does not fit or scores otherwise than promised; nothing changed anywhere.
         """
-        return await self._send(calls.graft(name, data, activate=activate, wait=wait))
+        return await self._send(calls.graft(name, data, signature, activate=activate, wait=wait))
 
     async def rollback(self, name: str, version: int | None = None) -> results.Change:
         """Back to a version, by default the one before."""

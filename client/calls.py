@@ -8,6 +8,7 @@ Nothing here opens a connection.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -61,6 +62,7 @@ class Call(Generic[Result]):
     body: bytes | None = None
     content_type: str = "application/json"
     query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     within_s: float | None = None
 
@@ -120,9 +122,15 @@ def ready() -> Call[results.Readiness]:
 
 
 def graft(
-    name: str, prompt: bytes, *, activate: bool, wait: Literal["all", "local"]
+    name: str,
+    prompt: bytes,
+    signature: bytes | None,
+    *,
+    activate: bool,
+    wait: Literal["all", "local"],
 ) -> Call[results.Change]:
     """Repeatable: a prompt is known by its digest."""
+    headers = {} if signature is None else {"x-prompt-signature": b64encode(signature).decode()}
     return Call(
         "PUT",
         _task_path(name),
@@ -130,6 +138,7 @@ def graft(
         door="admin",
         body=prompt,
         content_type="application/octet-stream",
+        headers=headers,
         query={"activate": "true" if activate else "false", "wait": wait},
     )
 

@@ -67,7 +67,7 @@ class Doors:
             raise BadRequest(
                 f"{call.method} {call.path} is a call of the admin port: give admin_url and token"
             )
-        headers = {"accept": "application/json"}
+        headers = {"accept": "application/json", **call.headers}
         if call.body is not None:
             headers["content-type"] = call.content_type
         if call.door == "admin" and self.token is not None:

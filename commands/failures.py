@@ -40,6 +40,7 @@ _EXTRAS = {
     "prometheus_client": "service",
     "pydantic_settings": "service",
     "structlog": "service",
+    "cryptography": "service",
 }
 
 

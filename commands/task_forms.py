@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +33,20 @@ URL, ADMIN_URL = "http://127.0.0.1:8000", "http://127.0.0.1:8001"
 
 
 def connect(url: str, token: str | None = None) -> Client:
-    """A client of a running service."""
+    """A client of a running service.
+
+    TASKGRAFT_CA names whom to trust for https, TASKGRAFT_CLIENT_CERT and TASKGRAFT_CLIENT_KEY what
+    to show: PEM files.
+    """
     from client import Client
 
-    return Client(url, admin_url=url, token=token)
+    authority, shown = os.environ.get("TASKGRAFT_CA"), os.environ.get("TASKGRAFT_CLIENT_CERT")
+    if authority is None and shown is None:
+        return Client(url, admin_url=url, token=token)
+    tls = ssl.create_default_context(cafile=authority)
+    if shown is not None:
+        tls.load_cert_chain(shown, os.environ.get("TASKGRAFT_CLIENT_KEY"))
+    return Client(url, admin_url=url, token=token, tls=tls)
 
 
 @tasks.command("list")
@@ -51,6 +63,9 @@ def tasks_graft(
     task: Task,
     file: Annotated[Path, typer.Argument(help="The prompt file.")],
     *,
+    signature: Annotated[
+        Path | None, typer.Option(help="Its signature; FILE.minisig if there is one.")
+    ] = None,
     dormant: Annotated[bool, typer.Option("--dormant", help="Do not activate it yet.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Wait for one worker only.")] = False,
     admin_url: AdminUrl = ADMIN_URL,
@@ -61,7 +76,8 @@ def tasks_graft(
     from commands import tasks as command
 
     with connect(admin_url, token) as client:
-        command.graft(Screen(as_json=json), client, (task, file), activate=not dormant, local=local)
+        prompt = task, file, signature
+        command.graft(Screen(as_json=json), client, prompt, activate=not dormant, local=local)
 
 
 @tasks.command("rollback")

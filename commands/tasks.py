@@ -19,15 +19,32 @@ def show_all(screen: Screen, client: Client) -> None:
 
 
 def graft(
-    screen: Screen, client: Client, prompt: tuple[str, Path], *, activate: bool, local: bool
+    screen: Screen,
+    client: Client,
+    prompt: tuple[str, Path, Path | None],
+    *,
+    activate: bool,
+    local: bool,
 ) -> None:
-    """Graft a file under a name: prompt holds both."""
-    name, file = prompt
+    """Graft a file under a name; prompt holds name, file and its signature's file, if given."""
+    name, file, signature = prompt
+    beside = signature_of(file)
+    if signature is None and beside.is_file():
+        signature = beside
     started = perf_counter()
     answer = client.graft(
-        name, file.read_bytes(), activate=activate, wait="local" if local else "all"
+        name,
+        file.read_bytes(),
+        activate=activate,
+        wait="local" if local else "all",
+        signature=None if signature is None else signature.read_bytes(),
     )
     _show_change(screen, "grafted" if activate else "stored", answer, perf_counter() - started)
+
+
+def signature_of(prompt: Path) -> Path:
+    """Where the signature of a prompt file lies, unless somebody says otherwise."""
+    return prompt.with_name(f"{prompt.name}.minisig")
 
 
 def rollback(screen: Screen, client: Client, name: str, version: int | None) -> None:

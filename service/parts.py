@@ -34,6 +34,7 @@ from service.redis_task_store import RedisTaskStore
 from service.registry import TaskRegistry
 from service.scoring import Limits, Scorer
 from service.settings import Settings
+from service.signatures import Signers
 from service.sync import TaskFollower
 from service.task_catalog import TaskCatalog
 from service.task_directory import open_task_directory
@@ -74,7 +75,8 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         keep_s=settings.rollback_ready_s,
     )
     room = ModelRoom(model, schema, store, opening)
-    registry = TaskRegistry(room, PromptProver(pool), store, metrics, settings.converge_s)
+    prover = PromptProver(pool, Signers(settings.trusted_keys, settings.require_signature))
+    registry = TaskRegistry(room, prover, store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)
 

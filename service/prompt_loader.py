@@ -83,5 +83,5 @@ class PromptLoader:
             if found is not None and found.sha256 == sha256 and found.slot.bank is model.bank:
                 return replace(found, version=version.version)
         content = await asyncio.to_thread(self._store.prompt, sha256)
-        proved, _ = await self._prover.prove(model, name, content)
+        proved, _ = await self._prover.prove(model, name, content, version.signature)
         return replace(proved, version=version.version)

@@ -1,7 +1,8 @@
 """The gate: a prompt file becomes a resident prompt only if it passes every check.
 
-    bytes --read_prompt--> --check_fits--> --replay golden rows--> a slot nothing names --> Resident
-              └───────────────┴──────────────────┴--> PromptMisfit (reason), nothing changed
+    bytes --Signers.check--read_prompt--check_fits--golden rows replayed--> a slot nothing names
+                 └──────────────┴───────────┴────────────┴--> PromptMisfit, TaskRejected (reason),
+                                                              nothing changed
 
 In this order, so that cheap checks come first and no foreign number reaches a graph unchecked.
 """
@@ -20,6 +21,7 @@ from service.engine_pool import EnginePool
 from service.errors import TaskRejected
 from service.model import Model
 from service.resident import Resident
+from service.signatures import Signers
 
 # A handful of golden rows takes about a millisecond; what needs this long may never serve.
 _REPLAY_LIMIT_S = 5.0
@@ -31,19 +33,24 @@ class PromptProver:
 
     Args:
         pool: where golden rows are run.
+        signers: whose prompts are served; anybody's by default.
     """
 
-    def __init__(self, pool: EnginePool) -> None:
+    def __init__(self, pool: EnginePool, signers: Signers | None = None) -> None:
         self._pool = pool
+        self._signers = signers or Signers()
 
-    async def prove(self, model: Model, name: str, body: bytes) -> tuple[Resident, Checks]:
+    async def prove(
+        self, model: Model, name: str, body: bytes, signature: str = ""
+    ) -> tuple[Resident, Checks]:
         """Check a prompt file and hold it ready, with what each check found.
 
         Raises:
             PromptMisfit: damaged, another task's or backbone's, or its golden rows disagree.
-            TaskRejected: its golden rows take too long.
+            TaskRejected: not signed as it must be, or its golden rows take too long.
             TooLarge: no slot is left.
         """
+        signer = await asyncio.to_thread(self._signers.check, body, signature)
         prompt = await asyncio.to_thread(read_prompt, body)
         header = prompt.header
         if header.task != name:
@@ -57,6 +64,7 @@ class PromptProver:
         difference = await self._replay(model, prompt)
         slot = await asyncio.to_thread(model.bank.fill, prompt.tensors)
         checks: Checks = {
+            "signature": signer or "not asked for",
             "format": "passed",
             "digest": "passed",
             "backbone": "passed",
@@ -65,7 +73,7 @@ class PromptProver:
             "golden_rows": len(prompt.golden_scores),
             "golden_largest_difference": difference,
         }
-        return Resident(header, 0, prompt.sha256, prompt.size_bytes, slot), checks
+        return Resident(header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
     async def _replay(self, model: Model, prompt: Prompt) -> float:
         """Score the golden rows as live traffic will be; the largest difference to PyTorch."""

@@ -112,7 +112,14 @@ class TaskRegistry:
     # --- changing it ---------------------------------------------------------------------------
 
     async def graft(
-        self, name: str, body: bytes, *, activate: bool, actor: str, wait: Wait = "all"
+        self,
+        name: str,
+        body: bytes,
+        *,
+        activate: bool,
+        actor: str,
+        wait: Wait = "all",
+        signature: str = "",
     ) -> GraftReport:
         """Make a prompt servable, or leave everything as it was.
 
@@ -122,10 +129,11 @@ class TaskRegistry:
             activate: whether it scores at once, or waits as a version to be activated.
             actor: who asks, for the history.
             wait: for every worker alive, or for this one alone.
+            signature: of the file, if it has one.
 
         Raises:
             PromptMisfit: the file is damaged or does not fit, or its golden rows disagree.
-            TaskRejected: its golden rows take too long.
+            TaskRejected: it is not signed as it must be, or its golden rows take too long.
             TaskConflict: the name belongs to a pre-trained head.
             TooLarge: no slot is left.
             StoreUnavailable: the desired state could not be committed.
@@ -135,11 +143,13 @@ class TaskRegistry:
         self._refuse_head(name)
         try:
             async with self._names.hold(name):
-                resident, checks = await self._prover.prove(self.snapshot.model, name, body)
+                model = self.snapshot.model
+                resident, checks = await self._prover.prove(model, name, body, signature)
                 live = self.snapshot.prompts.get(name)
-                if activate and live is not None and live.sha256 == resident.sha256:
+                if activate and live is not None and _same(live, resident):
                     return await self._report(name, live.version, checks, started, wait)
-                state = await self._graft(resident, body, actor, activate=activate, wait=wait)
+                await asyncio.to_thread(self._store.put_prompt, body)
+                state = await self._graft(resident, signature, actor, activate=activate, wait=wait)
         except (PromptMisfit, TaskRejected) as err:
             self._metrics.refused(err.reason)
             raise
@@ -149,13 +159,18 @@ class TaskRegistry:
         return replace(report, created=len(versions) == 1)
 
     async def _graft(
-        self, resident: Resident, body: bytes, actor: str, *, activate: bool, wait: Wait
+        self, resident: Resident, signature: str, actor: str, *, activate: bool, wait: Wait
     ) -> DesiredState:
         name = resident.header.task
-        await asyncio.to_thread(self._store.put_prompt, body)
         header = resident.header
         stored = StoredPrompt(
-            resident.sha256, resident.size_bytes, time.time(), header.provenance, header.backbone
+            resident.sha256,
+            resident.size_bytes,
+            time.time(),
+            header.provenance,
+            header.backbone,
+            signature,
+            resident.signer,
         )
         switch = Switch(
             name,
@@ -291,6 +306,11 @@ class TaskRegistry:
         took_ms = round((time.perf_counter() - started) * 1000, 3)
         workers = [view(worker) for worker in known]
         return GraftReport(name, version, generation, workers, checks, took_ms)
+
+
+def _same(live: Resident, other: Resident) -> bool:
+    """Whether nothing would change. Another signer does: the old key may go after that."""
+    return (live.sha256, live.signer) == (other.sha256, other.signer)
 
 
 def _earlier(name: str, state: DesiredState) -> int:

@@ -32,6 +32,7 @@ from service.metrics import Metrics
 from service.parts import open_parts
 from service.settings import Settings, unknown_variables
 from service.supervisor import Supervisor
+from service.tls import Tls, TlsFiles
 
 Sockets = tuple[socket.socket, socket.socket]  # public, admin
 _BACKLOG = 2048
@@ -52,7 +53,7 @@ def run(settings: Settings, opener: Callable[[Settings, Metrics], Parts] = open_
         _log.warning("unknown_variable", name=name)
     sockets = bind(settings)
     if settings.workers > 1:
-        _log.info("listening", public=_address(sockets[0]), admin=_address(sockets[1]))
+        _log.info("listening", **addresses(settings, sockets))
         asyncio.run(_supervise(settings, sockets))
         return
     service = create_service(settings, opener)
@@ -97,11 +98,14 @@ class Server:
         self._sockets = sockets
         self._early = early
         self._on_ready = on_ready
+        settings = service.settings
+        files = settings.public_tls, settings.admin_tls
+        self._tls = [None if one is None else Tls(one) for one in files]
         self._servers = [
-            _Uvicorn(_configuration(app, service.settings, turn_away))
-            for app, turn_away in (
-                (service.public, service.turn_away),
-                (service.admin, _let_in),
+            _Uvicorn(_configuration(app, settings, turn_away, tls))
+            for app, turn_away, tls in (
+                (service.public, service.turn_away, self._tls[0]),
+                (service.admin, _let_in, self._tls[1]),
             )
         ]
         self._starting: asyncio.Task[None] | None = None
@@ -114,6 +118,7 @@ class Server:
             ServiceError, ContractError: the service did not start.
         """
         since = time.perf_counter()
+        followers = [asyncio.create_task(tls.follow()) for tls in self._tls if tls is not None]
         serving = self._listen() if self._early else []
         self._starting = asyncio.create_task(self._service.start())
         try:
@@ -128,11 +133,13 @@ class Server:
             if self._service.gate.state == "starting":
                 self.stop()
             await asyncio.gather(*serving)
+            for follower in followers:
+                follower.cancel()
             await self._service.stop()
             _log.info("stopped")
 
     def _listen(self) -> list[asyncio.Task[None]]:
-        _log.info("listening", public=_address(self._sockets[0]), admin=_address(self._sockets[1]))
+        _log.info("listening", **addresses(self._service.settings, self._sockets))
         return [
             asyncio.create_task(server.serve(sockets=[sock]))
             for server, sock in zip(self._servers, self._sockets, strict=True)
@@ -206,9 +213,12 @@ def _let_in(scope: Scope) -> None:
     """The admin port refuses nobody for want of room."""
 
 
-def _configuration(app: ASGIApp, settings: Settings, turn_away: TurnAway) -> uvicorn.Config:
+def _configuration(
+    app: ASGIApp, settings: Settings, turn_away: TurnAway, tls: Tls | None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
         http=GuardedProtocol.within(settings.arrival_s, turn_away),
         ws="none",
         lifespan="off",
@@ -231,6 +241,16 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from err
 
 
-def _address(sock: socket.socket) -> str:
+def addresses(settings: Settings, sockets: Sockets) -> dict[str, str]:
+    """What callers write to reach each port."""
+    public, admin = sockets
+    return {
+        "public": _address(public, settings.public_tls),
+        "admin": _address(admin, settings.admin_tls),
+    }
+
+
+def _address(sock: socket.socket, tls: TlsFiles | None) -> str:
+    scheme = "http" if tls is None else "https"
     host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

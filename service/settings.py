@@ -18,12 +18,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.auth import Token, read_token
 from service.errors import ConfigError
+from service.signatures import TrustedKey, read_trusted_key
+from service.tls import TlsFiles
 
 PREFIX = "TASKGRAFT_"
 Port = Annotated[int, Field(ge=0, le=65535)]
 Provider = Literal["cpu", "cuda", "tensorrt"]
 # Of the commands that ask a running service; one shell may well hold both.
-_CALLERS = {"TASKGRAFT_URL", "TASKGRAFT_ADMIN_URL", "TASKGRAFT_TOKEN"}
+_CALLERS = {
+    f"TASKGRAFT_{name}" for name in ("URL", "ADMIN_URL", "TOKEN", "CA", "CLIENT_CERT", "CLIENT_KEY")
+}
 # Kubernetes puts these beside ours when a Service is called taskgraft.
 _SERVICE_LINK = re.compile(r"^(SERVICE_.*|PORT_\d+_.*)$")
 # What stands behind the scheme is read when the store is opened.
@@ -48,6 +52,33 @@ class Settings(BaseSettings):
         repr=False,
         description="Who may use the admin port: name:scope+scope:sha256[:expiry], separated by "
         "commas or spaces; `taskgraft tokens new` makes one. Without any, nobody may.",
+    )
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Certificate chain (PEM) of both ports; without it they speak plain HTTP. "
+        "Replaced files are taken up within 10 s.",
+    )
+    tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="CA (PEM) whose certificates callers of the public port must show.",
+    )
+    admin_tls_cert: Path | None = Field(
+        default=None, description="Another certificate for the admin port."
+    )
+    admin_tls_key: Path | None = Field(default=None, description="Its private key.")
+    admin_tls_client_ca: Path | None = Field(
+        default=None, description="CA whose certificates callers of the admin port must show."
+    )
+    trusted_keys: Annotated[tuple[TrustedKey, ...], NoDecode] = Field(
+        default=(),
+        description="Whose signed prompts are served: name:public key, separated by commas or "
+        "spaces; `taskgraft keys new` and minisign make them. Without any, no signature is looked "
+        "at.",
+    )
+    require_signature: bool = Field(
+        default=False,
+        description="Refuse prompts that no trusted key signed, those in the task store included.",
     )
     docs: bool = Field(default=True, description="Serve /docs on the public port.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -224,6 +255,16 @@ class Settings(BaseSettings):
                 raise ValueError(str(err)) from err
         return value
 
+    @field_validator("trusted_keys", mode="before")
+    @classmethod
+    def _read_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return tuple(read_trusted_key(line) for line in re.split(r"[,\s]+", value) if line)
+            except ConfigError as err:
+                raise ValueError(str(err)) from err
+        return value
+
     @field_validator("providers", mode="before")
     @classmethod
     def _split_providers(cls, value: object) -> object:
@@ -246,6 +287,29 @@ class Settings(BaseSettings):
             raise ValueError(f"expected a directory, {_REDIS_FORMS}")
         return value
 
+    @property
+    def public_tls(self) -> TlsFiles | None:
+        """None for plain HTTP."""
+        return _tls_files(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @property
+    def admin_tls(self) -> TlsFiles | None:
+        """The public port's certificate unless it has its own; None for plain HTTP."""
+        certificate = self.admin_tls_cert or self.tls_cert
+        return _tls_files(certificate, self.admin_tls_key or self.tls_key, self.admin_tls_client_ca)
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Settings:
+        for name in ("tls", "admin_tls"):
+            cert, key = getattr(self, f"{name}_cert"), getattr(self, f"{name}_key")
+            if (cert is None) != (key is None):
+                raise ValueError(f"{name}_cert and {name}_key go together: set both, or none")
+        if self.tls_client_ca is not None and self.public_tls is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if self.admin_tls_client_ca is not None and self.admin_tls is None:
+            raise ValueError("admin_tls_client_ca needs tls_cert or admin_tls_cert")
+        return self
+
     @model_validator(mode="after")
     def _agree(self) -> Settings:
         if self.default_deadline_ms > self.max_deadline_ms:
@@ -258,7 +322,15 @@ class Settings(BaseSettings):
         names = [token.name for token in self.admin_tokens]
         if len(set(names)) != len(names):
             raise ValueError(f"admin_tokens: a name stands twice: {', '.join(sorted(names))}")
+        if self.require_signature and not self.trusted_keys:
+            raise ValueError(
+                "require_signature without trusted_keys would refuse every prompt: name a key"
+            )
         return self
+
+
+def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    return None if cert is None or key is None else TlsFiles(cert, key, client_ca)
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -170,7 +170,9 @@ def _add(state: DesiredState, note: Change, prompt: StoredPrompt, *, active: boo
     oldest = versions[-KEPT_VERSIONS:][0].version
     held = after.held | _held_by_backbones(state, task)
     kept = tuple(v for v in versions if v.version >= oldest or v.version in held)
-    return _with(state, replace(note, version=number), replace(after, versions=kept))
+    detail = f"signed by {prompt.signer}" if prompt.signer else note.detail
+    note = replace(note, version=number, detail=detail)
+    return _with(state, note, replace(after, versions=kept))
 
 
 def _point(state: DesiredState, note: Change, routing: Routing) -> DesiredState:

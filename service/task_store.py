@@ -36,6 +36,8 @@ class StoredPrompt:
         created_at: Unix seconds.
         note: where it comes from, for people.
         backbone: the fingerprint that it was tuned on.
+        signature: what signatures.py checks wherever the prompt is loaded.
+        signer: name of the key that it was found to be of; empty if nobody looked.
     """
 
     sha256: str
@@ -43,6 +45,8 @@ class StoredPrompt:
     created_at: float
     note: Note = field(default_factory=dict)
     backbone: str = ""
+    signature: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class TaskVersion:
     created_at: float
     note: Note = field(default_factory=dict)
     backbone: str = ""
+    signature: str = ""
+    signer: str = ""
 
     @classmethod
     def of(cls, version: int, prompt: StoredPrompt) -> TaskVersion:
@@ -70,6 +76,8 @@ class TaskVersion:
             prompt.created_at,
             prompt.note,
             prompt.backbone,
+            prompt.signature,
+            prompt.signer,
         )
 
 

@@ -159,7 +159,14 @@ class FakeTasks:
         return [FakeWorker("one", "active", len(self._audit))]
 
     async def graft(
-        self, name: str, body: bytes, *, activate: bool, actor: str, wait: str = "all"
+        self,
+        name: str,
+        body: bytes,
+        *,
+        activate: bool,
+        actor: str,
+        wait: str = "all",
+        signature: str = "",
     ) -> FakeChange:
         if name == "click":
             raise TaskConflict("click is a head of the bundle")

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from service.app import Parts, Service, create_service
 from service.auth import new_token
 from service.metrics import Metrics
-from service.server import Server, bind
+from service.server import Server, addresses, bind
 from service.settings import Settings
 
 SECRET, TOKEN = new_token("tester", ["read", "graft"])
@@ -60,7 +60,7 @@ def live_server(
     """Ready when entered; stopped, and its failures raised, when left."""
     settings = settings or settings_for_tests()
     sockets = bind(settings)
-    public, admin = [f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
+    public, admin = addresses(settings, sockets).values()
     service = create_service(settings, open_parts)
     server = Server(service, sockets)
     started: Future[asyncio.AbstractEventLoop] = Future()

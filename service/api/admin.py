@@ -6,6 +6,7 @@ prompt file --PUT--> TaskRegistry.graft --> ChangeView, 201 for a new task, 200 
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any
 
 import structlog
@@ -29,17 +30,26 @@ from service.api.views import (
     refusals,
 )
 from service.auth import Token
-from service.errors import InvalidField, UnsupportedMedia
+from service.errors import InvalidField, TaskRejected, UnsupportedMedia
 from service.rollout import Wait
 from service.settings import Settings
+from service.signatures import MAX_SIGNATURE_BYTES
 
 _log = structlog.get_logger()
 _PROMPT_TYPE = "application/octet-stream"
+SIGNATURE_HEADER = "x-prompt-signature"
 _MAX_ROLLBACK_BYTES = 4096
 PROMPT_BODY: dict[str, Any] = {
     "required": True,
     "description": "The prompt file.",
     "content": {_PROMPT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+}
+SIGNATURE: dict[str, Any] = {
+    "name": SIGNATURE_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The prompt's .minisig file, in base64.",
+    "schema": {"type": "string", "format": "byte", "maxLength": MAX_SIGNATURE_BYTES},
 }
 _ROLLBACK_BODY: dict[str, Any] = {
     "required": False,
@@ -137,7 +147,7 @@ def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
             201: {"model": ChangeView, "description": "A new task."},
             **refusals(400, 409, 413, 415, 422, 503),
         },
-        openapi_extra={"requestBody": PROMPT_BODY},
+        openapi_extra={"requestBody": PROMPT_BODY, "parameters": [SIGNATURE]},
     )
     async def graft(
         name: Name,
@@ -148,9 +158,15 @@ def grafting_router(grafting: Grafting, settings: Settings) -> APIRouter:
     ) -> ChangeView:
         if not is_task_name(name):
             raise InvalidField("name", "expected [a-z0-9][a-z0-9_-]{0,63}")
+        signature = read_signature(request)
         body = await read_prompt_file(request, settings)
         report = await grafting.graft(
-            name, body, activate=options.activate, actor=token.name, wait=options.wait
+            name,
+            body,
+            activate=options.activate,
+            actor=token.name,
+            wait=options.wait,
+            signature=signature,
         )
         response.status_code = 201 if report.created else 200
         return told("task_grafted", report, token)
@@ -198,6 +214,25 @@ async def _rollback(request: Request) -> Rollback:
     if not body:
         return Rollback()
     return parse_json(Rollback, body)
+
+
+def read_signature(request: Request) -> str:
+    """The .minisig file beside the prompt, whose lines no header could hold as they are."""
+    given = request.scope[HEADERS].get(SIGNATURE_HEADER.encode(), b"")
+    try:
+        if len(given) <= MAX_SIGNATURE_BYTES:
+            return base64.b64decode(given, validate=True).decode("utf-8")
+    except ValueError as err:
+        raise _bad_signature() from err
+    raise _bad_signature()
+
+
+def _bad_signature() -> TaskRejected:
+    return TaskRejected(
+        "bad_signature",
+        f"{SIGNATURE_HEADER} holds no signature: expected the .minisig file in base64, of at most "
+        f"{MAX_SIGNATURE_BYTES} bytes",
+    )
 
 
 async def read_prompt_file(request: Request, settings: Settings) -> bytes:

@@ -96,7 +96,14 @@ class Grafting(Protocol):
     """Changing the live tasks. Objects returned have the fields of api/views.py."""
 
     async def graft(
-        self, name: str, body: bytes, *, activate: bool, actor: str, wait: Wait = "all"
+        self,
+        name: str,
+        body: bytes,
+        *,
+        activate: bool,
+        actor: str,
+        wait: Wait = "all",
+        signature: str = "",
     ) -> Change: ...
     async def rollback(
         self, name: str, version: int | None, *, actor: str, wait: Wait = "all"

@@ -193,9 +193,9 @@ async def test_a_caller_who_leaves_half_way_leaves_no_candidate(
     proving = asyncio.Event()
     prove = other.registry._prover.prove
 
-    async def told(model: Model, name: str, body: bytes) -> tuple[Resident, Checks]:
+    async def told(model: Model, name: str, body: bytes, signature: str) -> tuple[Resident, Checks]:
         proving.set()
-        return await prove(model, name, body)
+        return await prove(model, name, body, signature)
 
     prover: Any = other.registry._prover
     monkeypatch.setattr(prover, "prove", told)
