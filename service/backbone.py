@@ -68,8 +68,10 @@ class WantedBackbone:
         fingerprint: of the backbone.
         prompts: by task, the digest of an uploaded prompt that was tuned on it.
         drop: tasks that may end with the upgrade.
+        signatures: by task, of its prompt, where it has one.
     """
 
     fingerprint: str
     prompts: Mapping[str, str] = field(default_factory=dict)
     drop: Sequence[str] = ()
+    signatures: Mapping[str, str] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from service.interface import refuse_other_interface
 from service.model import Model, Running, replay_golden
 from service.prover import PromptProver
 from service.resident import Resident
+from service.signatures import Signers
 from service.task_store import DesiredState, TaskStore
 from service.warm_up import Recent, warm_up
 
@@ -44,6 +45,8 @@ class Opening:
         pool: one thread of low priority, so that requests go first.
         kept_events: of each user and behaviour, in the feature store.
         keep_s: how long the backbone just left stays in memory, for a way back without loading.
+        signers: whose prompts are served.
+        signers: whose prompts are served.
     """
 
     shelf: BundleShelf
@@ -52,6 +55,7 @@ class Opening:
     recent: Recent = field(default_factory=Recent)
     kept_events: int = 4096
     keep_s: float = 600.0
+    signers: Signers = field(default_factory=Signers)
 
 
 class ModelRoom:
@@ -69,7 +73,7 @@ class ModelRoom:
         self._schema = schema
         self._store = store
         self._with = opening
-        self._prover = PromptProver(opening.pool)
+        self._prover = PromptProver(opening.pool, opening.signers)
         self._models = {first.ref: first}
         self._opening = asyncio.Lock()
         self._key = ""
@@ -140,7 +144,7 @@ class ModelRoom:
             if version is None:
                 continue  # removed by the same state; confirm will say so
             content = await asyncio.to_thread(self._store.prompt, version.sha256)
-            resident, _ = await self._prover.prove(model, name, content)
+            resident, _ = await self._prover.prove(model, name, content, version.signature)
             ready[version.sha256] = resident
         slots = [resident.slot for resident in ready.values()]
         await self._aside(partial(warm_up, model, slots, self._with.recent.all()))

@@ -67,15 +67,17 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     pool = EnginePool(threads)
     store = open_task_store(settings)
     features = open_ladder(settings, schema, metrics.store_fault)
+    signers = Signers(settings.trusted_keys, settings.require_signature)
     opening = Opening(
         shelf=BundleShelf(settings.bundle, settings.bundles),
         running=running,
         pool=EnginePool(1, nice=_ASIDE_NICE),
         kept_events=Layout.of(schema, settings.history_cap).cap,
         keep_s=settings.rollback_ready_s,
+        signers=signers,
     )
     room = ModelRoom(model, schema, store, opening)
-    prover = PromptProver(pool, Signers(settings.trusted_keys, settings.require_signature))
+    prover = PromptProver(pool, signers)
     registry = TaskRegistry(room, prover, store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)
@@ -102,7 +104,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
 
     scorer = Scorer(registry, pool, features, metrics, _limits(settings), opening.recent)
     catalog = TaskCatalog(registry, watch, store)
-    upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s)
+    upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s, signers)
     return Parts(
         schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker
     )

@@ -42,6 +42,7 @@ from service.errors import (
 from service.fleet import view
 from service.registry import TaskRegistry
 from service.rollout import Step
+from service.signatures import Signers
 from service.task_store import DesiredState, StoredPrompt, TaskStore
 
 # Beyond its patience a proposer may need this long to withdraw; after that it is taken for dead.
@@ -75,8 +76,14 @@ class Upgrades:
     """
 
     def __init__(
-        self, registry: TaskRegistry, shelf: BundleShelf, store: TaskStore, patience_s: float
+        self,
+        registry: TaskRegistry,
+        shelf: BundleShelf,
+        store: TaskStore,
+        patience_s: float,
+        signers: Signers | None = None,
     ) -> None:
+        self._signers = signers or Signers()
         self._registry = registry
         self._shelf = shelf
         self._store = store
@@ -94,12 +101,14 @@ class Upgrades:
             "proposed": None if wanted.upgrade is None else wanted.upgrade.bundle.fingerprint,
         }
 
-    async def put_prompt(self, sha256: str, body: bytes) -> None:
+    async def put_prompt(self, sha256: str, body: bytes, signature: str = "") -> None:
         """Store a prompt file for an upgrade that names it within the hour.
 
         Raises:
             PromptMisfit: no prompt file, or another one than its digest says.
+            TaskRejected: it is not signed as it must be.
         """
+        await asyncio.to_thread(self._signers.check, body, signature)
         prompt = await asyncio.to_thread(read_prompt, body)
         if prompt.sha256 != sha256:
             raise PromptMisfit(
@@ -117,6 +126,7 @@ class Upgrades:
             BundleUnfit: its manifest cannot be read.
             InvalidField: a prompt that was not uploaded.
             PromptMisfit: a prompt of another task or backbone.
+            TaskRejected: a prompt that is not signed as it must be.
             UncoveredTasks: live tasks would end that were not to be dropped.
             TaskConflict: it is live already, or another change came first.
             NotConverged: a worker cannot serve it.
@@ -128,7 +138,7 @@ class Upgrades:
         if reference(manifest) == live.ref:
             raise TaskConflict(f"backbone {live.ref} is live already; graft prompts on it by name")
         prompts = {
-            task: await asyncio.to_thread(self._prompt, wanted.fingerprint, task, sha256)
+            task: await asyncio.to_thread(self._prompt, wanted, task, sha256)
             for task, sha256 in wanted.prompts.items()
         }
         upgrade = self._proposal(manifest, tuple(wanted.drop))
@@ -207,15 +217,21 @@ class Upgrades:
         except ContractError as err:
             raise BundleUnfit(str(err)) from err
 
-    def _prompt(self, fingerprint: str, task: str, sha256: str) -> StoredPrompt:
-        """Raises InvalidField, PromptMisfit: not uploaded, or another task's or backbone's."""
-        where = f"prompts.{task}"
+    def _prompt(self, wanted: WantedBackbone, task: str, sha256: str) -> StoredPrompt:
+        """Raises InvalidField, TaskRejected, PromptMisfit.
+
+        Not uploaded, not signed as it must be, or another task's or backbone's.
+        """
+        where, fingerprint = f"prompts.{task}", wanted.fingerprint
+        signature = wanted.signatures.get(task, "")
         try:
-            prompt = read_prompt(self._store.prompt(sha256))
+            content = self._store.prompt(sha256)
         except PromptMissing as err:
             raise InvalidField(
                 where, "no prompt of this digest is stored: PUT it to /v1/prompts/SHA256 first"
             ) from err
+        signer = self._signers.check(content, signature)
+        prompt = read_prompt(content)
         header = prompt.header
         if header.task != task:
             raise PromptMisfit(
@@ -233,7 +249,13 @@ class Upgrades:
                 expected=fingerprint,
             )
         return StoredPrompt(
-            sha256, prompt.size_bytes, time.time(), header.provenance, header.backbone
+            sha256,
+            prompt.size_bytes,
+            time.time(),
+            header.provenance,
+            header.backbone,
+            signature,
+            signer,
         )
 
     def _proposal(self, manifest: Manifest, drop: tuple[str, ...]) -> Upgrade:

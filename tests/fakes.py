@@ -230,7 +230,7 @@ class FakeBackbones:
             "proposed": None,
         }
 
-    async def put_prompt(self, sha256: str, body: bytes) -> None:
+    async def put_prompt(self, sha256: str, body: bytes, signature: str = "") -> None:
         if body != GOOD_PROMPT:
             raise PromptMisfit("malformed", "no prompt file")
         self.uploaded.append(sha256)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contract.manifest import Digest
 from contract.schema import TaskName
-from service.api.admin import PROMPT_BODY, read_prompt_file
+from service.api.admin import PROMPT_BODY, SIGNATURE, read_prompt_file, read_signature
 from service.api.body import parse_json, read_json
 from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
@@ -24,6 +24,7 @@ from service.api.views import BackboneChangeView, BackboneView, refusals
 from service.auth import Token
 from service.backbone import WantedBackbone
 from service.settings import Settings
+from service.signatures import MAX_SIGNATURE_BYTES
 
 _log = structlog.get_logger()
 _MAX_BODY_BYTES = 1 << 20
@@ -31,6 +32,8 @@ _UPGRADE_BODY: dict[str, Any] = {
     "required": True,
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UpgradeBody"}}},
 }
+
+SignatureText = Annotated[str, Field(max_length=MAX_SIGNATURE_BYTES)]
 
 
 class UpgradeBody(BaseModel):
@@ -43,6 +46,9 @@ class UpgradeBody(BaseModel):
         default={}, description="By task, the digest of an uploaded prompt tuned on that backbone."
     )
     drop: list[TaskName] = Field(default=[], description="Live tasks that may end with it.")
+    signatures: dict[TaskName, SignatureText] = Field(
+        default={}, description="By task, the .minisig file of its prompt."
+    )
 
 
 def backbone_router(backbones: Backbones, settings: Settings) -> APIRouter:
@@ -58,12 +64,13 @@ def backbone_router(backbones: Backbones, settings: Settings) -> APIRouter:
         summary="Upload a prompt for an upgrade that names it within the hour",
         status_code=204,
         responses=refusals(400, 413, 415, 422, 503),
-        openapi_extra={"requestBody": PROMPT_BODY},
+        openapi_extra={"requestBody": PROMPT_BODY, "parameters": [SIGNATURE]},
     )
     async def upload(
         sha256: Annotated[Digest, Path(description="Of the body.")], request: Request, _: MayGraft
     ) -> None:
-        await backbones.put_prompt(sha256, await read_prompt_file(request, settings))
+        signature = read_signature(request)
+        await backbones.put_prompt(sha256, await read_prompt_file(request, settings), signature)
 
     @router.put(
         "/v1/backbone",
@@ -75,7 +82,8 @@ def backbone_router(backbones: Backbones, settings: Settings) -> APIRouter:
         body = await read_json(request.receive, request.scope[HEADERS], _MAX_BODY_BYTES)
         wanted = parse_json(UpgradeBody, body)
         report = await backbones.upgrade(
-            WantedBackbone(wanted.fingerprint, wanted.prompts, wanted.drop), token.name
+            WantedBackbone(wanted.fingerprint, wanted.prompts, wanted.drop, wanted.signatures),
+            token.name,
         )
         return _told("backbone_upgraded", report, token)
 

@@ -102,8 +102,13 @@ def test_requiring_signatures_without_a_key_is_refused() -> None:
 @asynccontextmanager
 async def guarded(tasks: Path, signers: Signers) -> AsyncIterator[Tiny]:
     async with tiny(tasks) as world:
-        world.registry._prover = PromptProver(world.registry._prover._pool, signers)
+        ask(world, signers)
         yield world
+
+
+def ask(world: Tiny, signers: Signers) -> None:
+    prover = PromptProver(world.registry._prover._pool, signers)
+    world.registry._prover = world.registry._loader._prover = prover
 
 
 async def test_an_unsigned_graft_changes_nothing_and_is_counted(tmp_path: Path) -> None:
@@ -154,8 +159,9 @@ async def test_a_stored_prompt_is_served_again_only_if_its_key_is_still_trusted(
 async def restarted(tasks: Path, signers: Signers) -> AsyncIterator[Tiny]:
     """A process that has not read the store yet."""
     async with tiny(tasks / "unused") as world:
-        world.registry._prover = PromptProver(world.registry._prover._pool, signers)
-        world.registry._store = open_task_directory(tasks)
+        ask(world, signers)
+        store = open_task_directory(tasks)
+        world.registry._store = world.registry._loader._store = store
         yield world
 
 
