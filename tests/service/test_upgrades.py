@@ -20,8 +20,11 @@ from service.errors import (
     InvalidField,
     NotConverged,
     TaskConflict,
+    TaskRejected,
     UncoveredTasks,
 )
+from service.prover import PromptProver
+from service.signatures import SecretKey, Signers
 from service.snapshot import Snapshot
 from service.sync import TaskFollower
 from service.upgrades import BackboneReport
@@ -163,6 +166,25 @@ async def test_a_prompt_of_another_backbone_is_refused(one: Tiny) -> None:
     with pytest.raises(InvalidField, match="no prompt of this digest"):
         await one.upgrades.upgrade(WantedBackbone(NEW, {"share": "0" * 64}), "test")
     assert unchanged(before, one)
+
+
+async def test_an_upgrade_asks_for_its_prompts_signatures(one: Tiny) -> None:
+    """At its start, and again wherever its prompts are made ready."""
+    key, content = SecretKey.new(), retrained_prompt("share")
+    signers = Signers((key.trusted("ops"),), required=True)
+    one.upgrades._signers = signers
+    one.registry._room._prover = PromptProver(one.registry._room._with.pool, signers)
+    digest = one.store.put_prompt(content)
+    before = one.registry.snapshot
+    with pytest.raises(TaskRejected, match="not signed"):
+        await one.upgrades.put_prompt(digest, content)
+    with pytest.raises(TaskRejected, match="not signed"):
+        await one.upgrades.upgrade(WantedBackbone(NEW, {"share": digest}), "test")
+    assert unchanged(before, one)
+    signatures = {"share": key.sign(content, "")}
+    wanted = WantedBackbone(NEW, {"share": digest}, signatures=signatures)
+    await one.upgrades.upgrade(wanted, "test")
+    assert one.registry.snapshot.wanted.task("share").versions[-1].signer == "ops"
 
 
 async def test_after_an_upgrade_old_prompts_and_versions_fit_no_more(one: Tiny) -> None:
