@@ -17,7 +17,7 @@ from client import calls, results
 from client.calls import Call
 from client.doors import DEFAULT_TIMEOUT_S, Doors, lost, reply_of
 from client.errors import ClientError, Unavailable
-from client.requests import Event, Id, ScoreOptions
+from client.requests import Event, Id, RoutingOptions, ScoreOptions
 
 Result = TypeVar("Result")
 
@@ -115,8 +115,25 @@ class AsyncClient:
         return await self._send(calls.graft(name, data, signature, activate=activate, wait=wait))
 
     async def rollback(self, name: str, version: int | None = None) -> results.Change:
-        """Back to a version, by default the one before."""
+        """Back to a version; by default to the stable one from its canary, else the one before."""
         return await self._send(calls.rollback(name, version))
+
+    async def route(
+        self,
+        name: str,
+        *,
+        wait: Literal["all", "local"] = "all",
+        **wanted: Unpack[RoutingOptions],
+    ) -> results.Routed:
+        """Choose the stable version, a canary and a shadow; nothing but the name: stable alone."""
+        return await self._send(calls.route(name, wanted, wait=wait))
+
+    async def routing(self, name: str) -> results.Routing:
+        return await self._send(calls.routing(name))
+
+    async def drift(self, name: str) -> results.Drift:
+        """How far canary and shadow are from the stable version."""
+        return await self._send(calls.drift(name))
 
     async def remove(self, name: str) -> results.Change:
         return await self._send(calls.remove(name))

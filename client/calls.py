@@ -30,7 +30,7 @@ from client.errors import (
     Unauthorised,
     Unavailable,
 )
-from client.requests import Event, Id, ScoreOptions
+from client.requests import Event, Id, RoutingOptions, ScoreOptions
 from client.results import FailureBody
 
 Result = TypeVar("Result")
@@ -153,6 +153,28 @@ def rollback(name: str, version: int | None) -> Call[results.Change]:
         body=_encode({} if version is None else {"version": version}),
         repeatable=version is not None,
     )
+
+
+def route(
+    name: str, wanted: RoutingOptions, *, wait: Literal["all", "local"]
+) -> Call[results.Routed]:
+    """Repeatable: it says all, whatever was before."""
+    return Call(
+        "PUT",
+        f"{_task_path(name)}/routing",
+        results.Routed,
+        door="admin",
+        body=_encode(wanted),
+        query={"wait": wait},
+    )
+
+
+def routing(name: str) -> Call[results.Routing]:
+    return Call("GET", f"{_task_path(name)}/routing", results.Routing, door="admin")
+
+
+def drift(name: str) -> Call[results.Drift]:
+    return Call("GET", f"{_task_path(name)}/drift", results.Drift, door="admin")
 
 
 def remove(name: str) -> Call[results.Change]:

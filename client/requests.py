@@ -1,6 +1,6 @@
-"""What a caller gives: candidates to score, events to store. Checked by the server, not here.
+"""What a caller gives: candidates, events, routings. Checked by the server, not here.
 
-ScoreOptions, Event --calls.py--> bytes
+ScoreOptions, Event, RoutingOptions --calls.py--> bytes
 """
 
 from __future__ import annotations
@@ -44,3 +44,31 @@ class Event(TypedDict):
     item_id: Id
     behaviour: str
     ts: int
+
+
+class Canary(TypedDict):
+    """A version that answers a share of the users."""
+
+    version: int
+    percent: float
+
+
+class Guard(TypedDict, total=False):
+    """When the canary goes by itself: its scores drift too far, or rank items otherwise."""
+
+    max_psi: float
+    min_overlap: float
+    min_rows: int
+
+
+class RoutingOptions(TypedDict, total=False):
+    """All of a task's routing; what is left out is taken away, but the stable version stays.
+
+    stable: scores for everybody else. canary: answers some users, always the same ones. shadow:
+    scores, but answers nobody. guard: of the canary.
+    """
+
+    stable: int
+    canary: Canary
+    shadow: int
+    guard: Guard

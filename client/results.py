@@ -131,6 +131,66 @@ class Change(_Answer):
     took_ms: float
 
 
+class Canary(_Answer):
+    """A version that answers a share of the users."""
+
+    version: int
+    percent: float
+
+
+class Guard(_Answer):
+    """When the canary goes by itself."""
+
+    max_psi: float | None
+    min_overlap: float | None
+    min_rows: int
+
+
+class _Shares(_Answer):
+    stable: int | None
+    canary: Canary | None
+    shadow: int | None
+    guard: Guard | None
+    since: float
+
+
+class Routing(_Shares):
+    """Which versions of a task see traffic; since when they are compared, in Unix seconds."""
+
+    name: str
+    generation: int
+
+
+class Routed(_Shares, Change):
+    """What a change of routing did, and where it is done."""
+
+
+class VersionDrift(_Answer):
+    """A version against the stable one, on the rows that both scored.
+
+    Attributes:
+        psi: population stability index of its scores; None without rows.
+        overlap: share of the best items that both agree on; None where there was nothing to rank.
+    """
+
+    version: int
+    roles: list[str]
+    requests: int
+    rows: int
+    psi: float | None
+    overlap: float | None
+
+
+class Drift(_Answer):
+    """How far canary and shadow are from the stable version, counted by all workers."""
+
+    name: str
+    generation: int
+    stable: int | None
+    since: float
+    versions: list[VersionDrift]
+
+
 class History(_Answer):
     """What happened to a task, oldest first."""
 

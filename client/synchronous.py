@@ -17,7 +17,7 @@ from client import calls, results
 from client.calls import Call
 from client.doors import DEFAULT_TIMEOUT_S, Doors, lost, reply_of
 from client.errors import ClientError, Unavailable
-from client.requests import Event, Id, ScoreOptions
+from client.requests import Event, Id, RoutingOptions, ScoreOptions
 
 Result = TypeVar("Result")
 
@@ -27,8 +27,8 @@ class Client:
 
     Args:
         base_url: of the public port, like http://127.0.0.1:8000.
-        admin_url: of the admin port; needed, with a token, by graft, rollback, remove, history,
-            audit and workers.
+        admin_url: of the admin port; needed, with a token, by graft, rollback, route, routing,
+            drift, remove, history, audit and workers.
         timeout_s: what one call may take, its further tries included; only an answer that comes
             in drops can stretch it.
         tls: whom to trust and what to show, for addresses with https; the public authorities and
@@ -115,8 +115,25 @@ class Client:
         return self._send(calls.graft(name, data, signature, activate=activate, wait=wait))
 
     def rollback(self, name: str, version: int | None = None) -> results.Change:
-        """Back to a version, by default the one before."""
+        """Back to a version; by default to the stable one from its canary, else the one before."""
         return self._send(calls.rollback(name, version))
+
+    def route(
+        self,
+        name: str,
+        *,
+        wait: Literal["all", "local"] = "all",
+        **wanted: Unpack[RoutingOptions],
+    ) -> results.Routed:
+        """Choose the stable version, a canary and a shadow; nothing but the name: stable alone."""
+        return self._send(calls.route(name, wanted, wait=wait))
+
+    def routing(self, name: str) -> results.Routing:
+        return self._send(calls.routing(name))
+
+    def drift(self, name: str) -> results.Drift:
+        """How far canary and shadow are from the stable version."""
+        return self._send(calls.drift(name))
 
     def remove(self, name: str) -> results.Change:
         return self._send(calls.remove(name))

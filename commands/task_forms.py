@@ -13,6 +13,7 @@ from commands.screen import Screen
 
 if TYPE_CHECKING:
     from client import Client
+    from client.requests import Guard, RoutingOptions
 
 tasks = typer.Typer(
     help="The live tasks of a running service.",
@@ -94,6 +95,64 @@ def tasks_rollback(
 
     with connect(admin_url, token) as client:
         command.rollback(Screen(as_json=json), client, task, version)
+
+
+@tasks.command("route")
+def tasks_route(
+    task: Task,
+    *,
+    stable: Annotated[int | None, typer.Option(help="The version for everybody else.")] = None,
+    canary: Annotated[int | None, typer.Option(help="The version for some users.")] = None,
+    percent: Annotated[float | None, typer.Option(help="How many users the canary gets.")] = None,
+    shadow: Annotated[int | None, typer.Option(help="A version that answers nobody.")] = None,
+    max_psi: Annotated[
+        float | None, typer.Option(help="Take the canary away when its scores drift further.")
+    ] = None,
+    min_overlap: Annotated[
+        float | None, typer.Option(help="Take it away when its best items agree less.")
+    ] = None,
+    min_rows: Annotated[int, typer.Option(help="Judge it after so many candidates.")] = 1000,
+    alone: Annotated[bool, typer.Option("--alone", help="The stable version alone.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Wait for one worker only.")] = False,
+    admin_url: AdminUrl = ADMIN_URL,
+    token: AdminToken = None,
+    json: Json = False,
+) -> None:
+    """Show which versions of a task see traffic, or choose them: what is not named goes."""
+    from commands import routing as command
+
+    if (canary is None) != (percent is None):
+        raise typer.BadParameter("--canary and --percent go together")
+    wanted: RoutingOptions = {}
+    if stable is not None:
+        wanted["stable"] = stable
+    if canary is not None and percent is not None:
+        wanted["canary"] = {"version": canary, "percent": percent}
+    if shadow is not None:
+        wanted["shadow"] = shadow
+    guard: Guard = {}
+    if max_psi is not None:
+        guard["max_psi"] = max_psi
+    if min_overlap is not None:
+        guard["min_overlap"] = min_overlap
+    if guard:
+        wanted["guard"] = guard | {"min_rows": min_rows}
+    with connect(admin_url, token) as client:
+        if wanted or alone:
+            command.route(Screen(as_json=json), client, task, wanted, local=local)
+        else:
+            command.show(Screen(as_json=json), client, task)
+
+
+@tasks.command("drift")
+def tasks_drift(
+    task: Task, *, admin_url: AdminUrl = ADMIN_URL, token: AdminToken = None, json: Json = False
+) -> None:
+    """How far a task's canary and shadow are from its stable version."""
+    from commands import routing as command
+
+    with connect(admin_url, token) as client:
+        command.drift(Screen(as_json=json), client, task)
 
 
 @tasks.command("remove")

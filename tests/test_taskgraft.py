@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 VERBS = ("train", "evaluate", "tune", "export", "serve", "score", "inspect", "demo")
 NOUNS = {
     "data": ("get", "describe"),
-    "tasks": ("list", "graft", "rollback", "remove", "history"),
+    "tasks": ("list", "graft", "rollback", "route", "drift", "remove", "history"),
     "features": ("load",),
     "tokens": ("new",),
 }

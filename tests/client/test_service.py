@@ -10,10 +10,11 @@ import pytest
 
 from client import Client
 from client.errors import BadRequest, NotFound, Refused, TooLarge, Unauthorised
-from client.requests import ScoreOptions
+from client.requests import Canary, Guard, ScoreOptions
 from service.parts import open_parts
 from tests.client.conftest import Driver
 from tests.live_server import SECRET, LiveServer, live_server, settings_for_tests
+from tests.service.test_registry import renamed
 from tests.service.tiny import BUNDLE, prompt_bytes
 
 Result = TypeVar("Result")
@@ -106,6 +107,22 @@ def test_the_same_graft_twice_is_one_version(ask: Caller) -> None:
     first = ask(lambda c: c.graft("share", prompt_bytes("share")))
     second = ask(lambda c: c.graft("share", prompt_bytes("share")))
     assert (second.version, second.generation) == (first.version, first.generation)
+
+
+def test_a_task_is_routed_and_its_drift_told(ask: Caller) -> None:
+    ask(lambda c: c.graft("share", prompt_bytes("share")))
+    ask(lambda c: c.graft("share", renamed("share", 1.0), activate=False))
+    guard: Guard = {"max_psi": 0.25, "min_rows": 500}
+    canary: Canary = {"version": 2, "percent": 100}
+    routed = ask(lambda c: c.route("share", canary=canary, guard=guard))
+    assert (routed.stable, routed.version, routed.shadow) == (1, 1, None)
+    assert ask(lambda c: c.score("user-3", ITEMS)).tasks["share"].version == 2
+    shown = ask(lambda c: c.routing("share"))
+    assert (shown.canary, shown.guard) == (routed.canary, routed.guard)
+    (told,) = ask(lambda c: c.drift("share")).versions
+    assert (told.version, told.roles, told.rows) == (2, ["canary"], len(ITEMS))
+    alone = ask(lambda c: c.route("share", wait="local"))
+    assert (alone.stable, alone.canary) == (1, None)
 
 
 def test_the_schema_and_the_workers_are_told(ask: Caller) -> None:
