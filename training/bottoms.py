@@ -45,8 +45,8 @@ class PlainBottom(nn.Module):
         self.user_width, self.item_width = self.columns.widths(d)
 
     def forward(self, inputs: Inputs) -> Views:
-        user = self.columns.user(self.embedding, inputs, 1)[0]
-        item = self.columns.item(self.embedding, inputs, 1)[0]
+        user = self.columns.user(self.embedding, inputs, 1).squeeze(0)
+        item = self.columns.item(self.embedding, inputs, 1).squeeze(0)
         h = Split(user, item, inputs.row_user)
         return Views(own=h, gate=h, base=h)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 from contract.schema import PADDING, FeatureSchema, Place
@@ -37,6 +38,9 @@ class FeatureEmbedding(nn.Module):
 
     def look_up(self, rows: Tensor) -> Tensor:
         """Embeddings of table rows: (...) -> (..., w)."""
+        if torch.is_grad_enabled() and not self.table.is_cuda:
+            found: Tensor = _LookUp.apply(self.table, rows)  # type: ignore[no-untyped-call]
+            return found
         return functional.embedding(rows, self.table, padding_idx=PADDING)
 
     def user_fields(self, inputs: Inputs) -> Tensor:
@@ -74,6 +78,32 @@ class FeatureEmbedding(nn.Module):
         known = bag.ne(PADDING).to(self.table.dtype)  # (R, W)
         share = known / known.sum(-1, keepdim=True).clamp(min=1.0)
         return share.unsqueeze(1) @ self.look_up(bag)
+
+
+class _LookUp(torch.autograd.Function):
+    """functional.embedding with a gradient several times as fast on a processor.
+
+    A table row's gradient is a sum over the places that looked it up: a bag, for which torch has a
+    vectorised kernel, where embedding's own gradient adds place by place.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.table_rows = len(table)  # type: ignore[attr-defined]  # ctx takes what it is given
+        return functional.embedding(rows, table)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        flat = rows.flatten()
+        count = torch.bincount(flat, minlength=ctx.table_rows)  # type: ignore[attr-defined]
+        start = count.cumsum(0) - count
+        places = torch.argsort(flat, stable=True)
+        of_place = gradient.reshape(len(flat), gradient.shape[-1])
+        of_row = functional.embedding_bag(places, of_place, start, mode="sum")
+        of_row[PADDING] = 0.0
+        return of_row, None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from time import perf_counter
 import torch
 from torch import Generator, Tensor, nn
 
+from training.allocator import keep_freed_memory
 from training.checkpoint import Checkpoint, CheckpointCard, Split, write_checkpoint
 from training.config import TrainConfig
 from training.dataset import Dataset, Prepared
@@ -77,6 +78,7 @@ def fit(
         DataError: an esmm model, and the second task is not contained in the first.
         TrainingError: the loss is no longer finite.
     """
+    keep_freed_memory()
     tasks = _old_tasks(config)
     if ranks.size > 1 and config.fit.l2_embedding and config.fit.l2_scope == "batch_rows":
         raise ConfigError(

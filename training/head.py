@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from training.allocator import keep_freed_memory
 from training.config import TuneConfig
 from training.dtrn_prompt import BoundPrompt
 from training.errors import TrainingError
@@ -53,6 +54,7 @@ def fit_head(
     progress: Progress = SILENT,
 ) -> list[EpochRecord]:
     """Adam over whatever of the head requires a gradient; its best weights stay in it."""
+    keep_freed_memory()
     train, valid = examples["train"], examples["valid"]
     trained = [p for p in head.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)

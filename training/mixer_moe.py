@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.bottoms import Views
 from training.mixer import Mixed, Mixer, mix_own, mix_pool
-from training.mlp import Layers, StackedMLP
+from training.mlp import Layers, StackedMLP, evaluate
 from training.split import unflatten
 
 
@@ -29,9 +29,9 @@ class SharedBottomMixer(Mixer):
 
     def mix(self, views: Views) -> Mixed:
         if views.coincide:
-            shared = self.bottom(views.base)[0]  # (N, m)
+            shared = self.bottom(views.base).squeeze(0)  # (N, m)
             return Mixed(shared.expand(self.tasks, -1, -1), shared)
-        rows = self.bottom(views.gate.unstacked())[0]  # (T * N, m)
+        rows = self.bottom(views.gate.unstacked()).squeeze(0)  # (T * N, m)
         return Mixed(unflatten(rows, 0, self.tasks), None)
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
@@ -39,7 +39,7 @@ class SharedBottomMixer(Mixer):
 
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         mixed = self.mix(views)
-        shared = self.bottom(views.base)[0] if mixed.shared is None else mixed.shared
+        shared = self.bottom(views.base).squeeze(0) if mixed.shared is None else mixed.shared
         return shared, mixed.specific
 
 
@@ -58,28 +58,25 @@ class MixtureMixer(Mixer):
 
     def mix(self, views: Views) -> Mixed:
         if views.coincide:
-            return Mixed(self._mix_once(views, self.experts(views.base)), None)
+            return Mixed(self._once(views)[0], None)
         rows = views.gate.unstacked()
         experts = unflatten(self.experts(rows), 1, self.tasks).transpose(0, 1)  # (T, E, N, m)
-        weights = self._weights(views)  # (T, N, E)
-        return Mixed(mix_own(weights, experts), None)
+        one_gate = self.gates.groups < self.tasks
+        gates = self.gates(rows if one_gate else views.gate)  # (1, T * N, E) or (T, N, E)
+        weights = unflatten(gates.squeeze(0), 0, self.tasks) if one_gate else gates
+        return Mixed(mix_own(torch.softmax(weights, dim=-1), experts), None)
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         return (self.experts,)
 
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
-        experts = self.experts(views.base)  # (E, N, m)
         if views.coincide:
-            return experts.mean(dim=0), self._mix_once(views, experts)
-        return experts.mean(dim=0), self.mix(views).specific
+            specific, experts = self._once(views)
+            return experts.mean(dim=0), specific
+        return self.experts(views.base).mean(dim=0), self.mix(views).specific
 
-    def _mix_once(self, views: Views, experts: Tensor) -> Tensor:
-        mixed = mix_pool(self._weights(views), experts)
-        return mixed.expand(self.tasks, -1, -1)
-
-    def _weights(self, views: Views) -> Tensor:
-        """(T, N, E), or (1, N, E) where one gate reads one view."""
-        if self.gates.groups == self.tasks:
-            return torch.softmax(self.gates(views.gate), dim=-1)
-        weights = self.gates(views.gate.unstacked())[0].softmax(dim=-1)  # (N or T * N, E)
-        return unflatten(weights, 0, 1 if views.coincide else self.tasks)
+    def _once(self, views: Views) -> tuple[Tensor, Tensor]:
+        """Where all tasks read one view: (T, N, m), and the experts (E, N, m)."""
+        experts, gates = evaluate([(self.experts, views.base), (self.gates, views.gate)])
+        mixed = mix_pool(torch.softmax(gates, dim=-1), experts)  # (T, N, m) or (1, N, m)
+        return mixed.expand(self.tasks, -1, -1), experts

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from training.bottoms import Views
 from training.mixer import Mixed, Mixer
-from training.mlp import Layers, StackedMLP
+from training.mlp import Layers, StackedMLP, evaluate
+from training.split import Split
 
 
 class MptMixer(Mixer):
@@ -32,25 +33,28 @@ class MptMixer(Mixer):
         return self.task_embedding
 
     def mix(self, views: Views) -> Mixed:
-        shared, specific = self._experts(views)
-        return Mixed(self._fused(views, shared, specific), shared)
+        shared, fused = self._fused(views)
+        return Mixed(fused, shared)
 
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         """x_s and the raw x_t; but f_t where the gates read more than h, which heads do not see."""
-        shared, specific = self._experts(views)
-        if not views.coincide:
-            specific = self._fused(views, shared, specific)
-        return shared, specific
+        if views.coincide:
+            shared, specific = evaluate(self._experts(views))
+            return shared.squeeze(0), specific
+        return self._fused(views)
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         return self.specific_experts, self.shared_expert
 
-    def _experts(self, views: Views) -> tuple[Tensor, Tensor]:
-        return self.shared_expert(views.base)[0], self.specific_experts(views.own)
+    def _fused(self, views: Views) -> tuple[Tensor, Tensor]:
+        """x_s (N, m) and f_t (T, N, m)."""
+        readers = [*self._experts(views), (self.gates, views.gate)]
+        found, specific, gates = evaluate(readers)
+        shared, weights = found.squeeze(0), torch.softmax(gates, dim=-1)  # (N, m), (T, N, 2)
+        return shared, fuse(weights, specific, self.task_embedding.unsqueeze(1), shared)
 
-    def _fused(self, views: Views, shared: Tensor, specific: Tensor) -> Tensor:
-        gates = self.gates(views.gate).softmax(dim=-1)  # (T, N, 2)
-        return fuse(gates, specific, self.task_embedding.unsqueeze(1), shared)
+    def _experts(self, views: Views) -> list[tuple[StackedMLP, Split]]:
+        return [(self.shared_expert, views.base), (self.specific_experts, views.own)]
 
 
 def fuse(gates: Tensor, specific: Tensor, mask: Tensor, shared: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from training.bottoms import Views
 from training.mixer import Mixed, Mixer, mix_own, mix_pool
-from training.mlp import Layers, StackedMLP
+from training.mlp import Layers, StackedMLP, evaluate
 from training.split import Split, unflatten
 
 
@@ -46,10 +46,12 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Outputs of one layer's experts."""
+    """One layer's experts, and its gates' weights."""
 
     specific: Tensor  # (T, K, N, m)
     shared: Tensor  # (S, N, m)
+    weights: Tensor  # (T, N, X)
+    stream: Tensor | None  # (1, N, X), of layers that have a successor
 
 
 class ExpertLayer(nn.Module):
@@ -68,34 +70,37 @@ class ExpertLayer(nn.Module):
             stream_gate = shape.gate_over((t * k if shape.stream == "all" else 0) + s)
             self.stream_gate = StackedMLP(1, in_width, stream_gate, penalised=False)
 
-    def experts(self, views: Views) -> Evaluated:
-        """All experts on their views."""
-        specific = unflatten(self.specific(views.own), 0, self.shape.tasks)
-        return Evaluated(specific, self.shared(views.base))
+    def evaluate(self, views: Views) -> Evaluated:
+        """Experts and gates on their views."""
+        readers = [(self.specific, views.own), (self.shared, views.base), (self.gates, views.gate)]
+        if self.stream_gate is not None:
+            readers.append((self.stream_gate, views.base))
+        specific, shared, *gates = evaluate(readers)
+        weights = [torch.softmax(gate, dim=-1) for gate in gates]
+        stream = weights[1] if self.stream_gate is not None else None
+        return Evaluated(unflatten(specific, 0, self.shape.tasks), shared, weights[0], stream)
 
-    def mix(self, views: Views, experts: Evaluated) -> Tensor:
+    def mix(self, found: Evaluated) -> Tensor:
         """o_t, (T, N, m)."""
-        weights = torch.softmax(self.gates(views.gate), dim=-1)  # (T, N, X)
         if self.shape.all_forward:
-            return self._mix_all(weights, experts)
+            return self._mix_all(found)
         k = self.shape.specific
-        own = mix_own(weights[..., :k], experts.specific)
-        return own + mix_pool(weights[..., k:], experts.shared)
+        own = mix_own(found.weights[..., :k], found.specific)
+        return own + mix_pool(found.weights[..., k:], found.shared)
 
-    def stream(self, views: Views, experts: Evaluated) -> Tensor:
+    def stream(self, found: Evaluated) -> Tensor:
         """o_0, (N, m); only layers that have a successor can be asked."""
-        if self.stream_gate is None:
+        if found.stream is None:
             raise ValueError("the last layer has no shared stream")
-        weights = torch.softmax(self.stream_gate(views.base), dim=-1)  # (1, N, X)
-        pool = experts.shared
+        pool = found.shared
         if self.shape.stream == "all":
-            specific = experts.specific.detach() if self.shape.isolate else experts.specific
+            specific = found.specific.detach() if self.shape.isolate else found.specific
             pool = torch.cat([specific.flatten(0, 1), pool])  # (T * K + S, N, m)
-        return mix_pool(weights, pool)[0]
+        return mix_pool(found.stream, pool).squeeze(0)
 
-    def _mix_all(self, weights: Tensor, experts: Evaluated) -> Tensor:
-        specific = experts.specific
-        pool = torch.cat([specific.detach().flatten(0, 1), experts.shared])
+    def _mix_all(self, found: Evaluated) -> Tensor:
+        specific, weights = found.specific, found.weights
+        pool = torch.cat([specific.detach().flatten(0, 1), found.shared])
         mixed = mix_pool(weights, pool)
         if not specific.requires_grad:
             return mixed
@@ -129,15 +134,14 @@ class LayeredMixer(Mixer):
 
     def mix(self, views: Views) -> Mixed:
         layer, views = self._up_to_last(views)
-        return Mixed(layer.mix(views, layer.experts(views)), None)
+        return Mixed(layer.mix(layer.evaluate(views)), None)
 
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         """The mean of the last layer's shared experts, and o_t (or the mean of t's own experts)."""
         layer, views = self._up_to_last(views)
-        experts = layer.experts(views)
-        if self.by_expert:
-            return experts.shared.mean(dim=0), experts.specific.mean(dim=1)
-        return experts.shared.mean(dim=0), layer.mix(views, experts)
+        found = layer.evaluate(views)
+        specific = found.specific.mean(dim=1) if self.by_expert else layer.mix(found)
+        return found.shared.mean(dim=0), specific
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         first, *later = self.layers
@@ -149,8 +153,9 @@ class LayeredMixer(Mixer):
         """The last layer and the views it reads."""
         *earlier, last = (layer for layer in self.layers if isinstance(layer, ExpertLayer))
         for layer in earlier:
-            experts = layer.experts(views)
-            own, shared = layer.mix(views, experts), layer.stream(views, experts)
-            gate = own + shared if layer.shape.all_forward else own  # (T, N, m)
-            views = Views(Split.rows(own), Split.rows(gate), Split.rows(shared))
+            found = layer.evaluate(views)
+            mixed, stream = layer.mix(found), layer.stream(found)
+            own = Split.rows(mixed)
+            gate = Split.rows(mixed + stream) if layer.shape.all_forward else own
+            views = Views(own, gate, Split.rows(stream))
         return last, views

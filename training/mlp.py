@@ -1,6 +1,6 @@
 """G perceptrons of one shape, held as stacked tensors and evaluated in batched products.
 
-    Split --StackedMLP--> (G, N, o)
+    Split --StackedMLP--> (G, N, o)      several stacks, each on its view --evaluate--> the same
 
 Experts, gates and towers are all of this form, so no model loops over tasks or experts.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.split import Split, unflatten
+from training.split import Split, affine, unflatten
 
 Init = Literal["torch", "xavier"]
 
@@ -86,11 +86,14 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Split) -> Tensor:
         """(G, N, o): all groups on one view; or, of V stacked views, each by its G / V groups."""
-        y = self._activate(self._first(x), 0)
+        return evaluate([(self, x)])[0]
+
+    def after_first(self, y: Tensor) -> Tensor:
+        """(G, N, o) from the first layer's products (G, N, o_1)."""
+        y = self._activate(y, 0)
         for layer in range(1, len(self.weights)):
-            y = y @ self.weights[layer].mT  # (G, N, out)
-            if self.biases:
-                y = y + self.biases[layer].unsqueeze(1)
+            bias = self.biases[layer] if self.biases else None
+            y = affine(y, self.weights[layer], bias)  # (G, N, out)
             y = self._activate(y, layer)
         return y
 
@@ -105,19 +108,6 @@ class StackedMLP(nn.Module):
         alone.requires_grad_(requires_grad=False)
         return alone.eval()
 
-    def _first(self, x: Split) -> Tensor:
-        """The first layer, all groups of a view in one product."""
-        weight = self.weights[0]  # (G, o, D)
-        bias = self.biases[0] if self.biases else None
-        if not x.stacked:
-            y = x.linear(weight.flatten(0, 1), None if bias is None else bias.flatten())
-            return unflatten(y, -1, self.groups).transpose(0, 1)  # (N, G, o) -> (G, N, o)
-        views = x.item.shape[0]
-        per_view = unflatten(weight, 0, views).flatten(1, 2)  # (V, G/V * o, D)
-        y = x.linear(per_view, None if bias is None else bias.reshape(views, -1))
-        y = unflatten(y, -1, self.groups // views)  # (V, N, G/V, o)
-        return y.transpose(1, 2).flatten(0, 1)
-
     def _activate(self, y: Tensor, layer: int) -> Tensor:
         if layer >= self.activated:
             return y
@@ -125,6 +115,41 @@ class StackedMLP(nn.Module):
         if self.dropout:
             y = functional.dropout(y, self.dropout[layer], self.training)
         return y
+
+
+def evaluate(readers: Sequence[tuple[StackedMLP, Split]]) -> list[Tensor]:
+    """Each stack on its view; the first layers of those that share a view are one product."""
+    views = {id(view): view for _, view in readers}
+    firsts: dict[int, Iterator[Tensor]] = {}
+    for key, view in views.items():
+        firsts[key] = iter(_first_layers([stack for stack, read in readers if read is view], view))
+    return [stack.after_first(next(firsts[id(view)])) for stack, view in readers]
+
+
+def _first_layers(stacks: Sequence[StackedMLP], x: Split) -> list[Tensor]:
+    """Of each stack (G, N, o), before activation."""
+    views = x.item.shape[0] if x.stacked else 1
+    weights = [unflatten(s.weights[0], 0, views).flatten(1, 2) for s in stacks]  # (V, G/V * o, D)
+    weight, bias = _side_by_side(weights), None
+    if any(s.biases for s in stacks):
+        biases = (
+            s.biases[0] if s.biases else weight.new_zeros(s.weights[0].shape[:2]) for s in stacks
+        )
+        bias = _side_by_side([b.reshape(views, -1) for b in biases])
+    if not x.stacked:
+        weight, bias = weight.squeeze(0), None if bias is None else bias.squeeze(0)
+    y = x.linear(weight, bias)  # (.., N, sum of widths)
+    widths = [w.shape[1] for w in weights]
+    products = [y] if len(stacks) == 1 else torch.split_with_sizes(y, widths, dim=-1)
+    found = []
+    for stack, product in zip(stacks, products, strict=True):
+        groups = unflatten(product, -1, stack.groups // views).transpose(-3, -2)  # (.., G/V, N, o)
+        found.append(groups.flatten(0, 1) if x.stacked else groups)
+    return found
+
+
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 def initialise(module: nn.Module, init: Init) -> None:

@@ -47,11 +47,11 @@ class Split:
         """W x + b per row: weight (o, D) gives (N, o); on V views (V, o, D) gives (V, N, o)."""
         split_at = self.user.shape[-1]
         if not split_at:
-            return _affine(self.item, weight, bias)
-        on_users = _affine(self.user, weight[..., :split_at], bias)  # (.., U, o)
+            return affine(self.item, weight, bias)
+        on_users = affine(self.user, weight[..., :split_at], bias)  # (.., U, o)
         y = on_users.index_select(-2, self.row_user)  # (.., N, o)
         if self.item.shape[-1]:
-            y = y + _affine(self.item, weight[..., split_at:], None)
+            y = y + affine(self.item, weight[..., split_at:], None)
         return y
 
     def unstacked(self) -> Split:
@@ -76,8 +76,10 @@ def unflatten(x: Tensor, axis: int, first: int) -> Tensor:
     return parts
 
 
-def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """W x + b: weight (o, D) on rows (N, D), or (V, o, D) on (V, N, D)."""
     if weight.ndim == 2:  # noqa: PLR2004
         return functional.linear(x, weight, bias)
-    y = x @ weight.mT
-    return y if bias is None else y + bias.unsqueeze(-2)
+    if bias is None:
+        return x @ weight.mT
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)

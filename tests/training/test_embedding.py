@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 
 from tests.training.worlds import D, random_inputs, schema
@@ -63,6 +65,20 @@ def test_the_padding_row_is_zero_and_learns_nothing() -> None:
     assert e.table.grad is not None
     assert not e.table.grad[0].any()
     assert e.table.grad[3].any()
+
+
+@pytest.mark.parametrize("shape", [(40,), (6, 5), (2, 3, 4), (0, 3)])
+def test_a_row_learns_from_every_place_that_looked_it_up(shape: tuple[int, ...]) -> None:
+    e = embedding()
+    rows = torch.randint(0, len(e.table), shape, dtype=torch.int32)
+    weights = torch.randn(*shape, D)
+    (e.look_up(rows) * weights).sum().backward()  # type: ignore[no-untyped-call]
+    plain = e.table.detach().clone().requires_grad_()
+    found = functional.embedding(rows, plain, padding_idx=0)
+    (found * weights).sum().backward()  # type: ignore[no-untyped-call]
+    assert e.table.grad is not None
+    assert plain.grad is not None
+    assert_close(e.table.grad, plain.grad)
 
 
 def test_split_order_names_the_unsplit_columns() -> None:

@@ -83,11 +83,11 @@ def test_the_gate_is_not_stopped() -> None:
     assert isinstance(layer, ExpertLayer)
     views = model.bottom(INPUTS)
     weight = layer.gates.weights[0]
-    layer.mix(views, layer.experts(views))[1].square().sum().backward()  # type: ignore[no-untyped-call]
+    layer.mix(layer.evaluate(views))[1].square().sum().backward()  # type: ignore[no-untyped-call]
     found = grad_of(weight).clone()
     model.zero_grad()
     views = model.bottom(INPUTS)
-    experts = layer.experts(views)
+    experts = layer.evaluate(views)
     pool = torch.cat([experts.specific.flatten(0, 1), experts.shared])
     weights = layer.gates(views.gate).softmax(-1)
     torch.einsum("tnx,xnm->tnm", weights, pool)[1].square().sum().backward()  # type: ignore[no-untyped-call]

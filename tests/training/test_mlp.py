@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from training.mlp import Init, Layers, StackedMLP
+from training.mlp import Init, Layers, StackedMLP, evaluate
 from training.split import Split
 
 
@@ -34,6 +34,17 @@ def test_groups_are_perceptrons_of_their_own(
     for g in range(4):
         assert_close(on_one[g], one_by_one(mlp, g, x), rtol=0, atol=1e-12)
         assert_close(on_two[g], one_by_one(mlp, g, views[g // 2]), rtol=0, atol=1e-12)
+
+
+def test_stacks_evaluated_together_give_what_each_gives_alone() -> None:
+    """Whether they share a view or not, with biases and without."""
+    wide = StackedMLP(4, 5, Layers((6, 3))).double()
+    gate = StackedMLP(2, 5, Layers((), out=2, bias=False)).double()
+    one = Split.rows(torch.randn(7, 5, dtype=torch.float64))
+    two = Split.rows(torch.randn(2, 7, 5, dtype=torch.float64))
+    readers = [(wide, one), (gate, two), (wide, two), (gate, one)]
+    for (stack, view), found in zip(readers, evaluate(readers), strict=True):
+        assert_close(found, stack(view), rtol=0, atol=1e-12)
 
 
 def test_a_group_alone_gives_the_same_and_holds_nothing_of_the_others() -> None:
