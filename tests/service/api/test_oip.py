@@ -6,9 +6,12 @@ import asyncio
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 
 from service.app import Service, create_service
+from service.routing import Canary, Routing, Wanted
+from service.tensors import InferAnswer
 from tests.fakes import FakeParts
 from tests.live_server import settings_for_tests
 
@@ -23,6 +26,7 @@ REQUEST: dict[str, Any] = {
 
 async def test_an_answer_names_what_scored(public: httpx.AsyncClient) -> None:
     answer = await public.post(INFER, json=REQUEST | {"id": "mine", "model_name": "click"})
+    msgspec.json.decode(answer.content, type=InferAnswer)
     assert answer.json() == {
         "model_name": "click",
         "model_version": "0",
@@ -114,3 +118,13 @@ async def test_requests_are_counted_by_the_path_s_template(
         series = f'taskgraft_requests_total{{route="/v2/models/{{name}}/infer",status="{status}"}}'
         assert f"{series} 1.0" in text
     assert "typed-by-a-caller" not in text
+
+
+async def test_a_canary_is_a_version_as_the_stable_one_is(
+    public: httpx.AsyncClient, parts: FakeParts
+) -> None:
+    for _ in range(2):
+        await parts.tasks.graft("like", b"good prompt", activate=True, actor="ann")
+    await parts.tasks.route("like", Wanted(1, Routing(Canary(2, 10.0))), actor="ann")
+    assert (await public.get("/v2/models/like")).json()["versions"] == ["1", "2"]
+    assert (await public.get("/v2/models/like/versions/2/ready")).status_code == 200
