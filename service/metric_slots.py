@@ -25,7 +25,7 @@ from service.drift_figures import DRIFT_METRICS
 from service.metrics import Metrics
 
 WRITE_EVERY_S = 5.0
-_NUDGE_S = 0.25
+_NUDGE_S = 1.0  # a worker short of a core is alive, and its gauges count
 _LEAST = {"taskgraft_generation", "taskgraft_tasks_resident"}  # what all workers have reached
 _MOST = {"taskgraft_provider", *DRIFT_METRICS}  # every worker tells the drift of all
 _Labels = tuple[tuple[str, str], ...]
@@ -128,9 +128,14 @@ class MetricSlot:
 
     def _own(self) -> list[Metric]:
         """This worker's samples, and those of the ones before it in the slot."""
+        own = list(self._metrics.registry.collect())
+        if not self._before:
+            return (
+                own  # merging takes most of the time, on the event loop and with a thousand tasks
+            )
         live = self._metrics.live_tasks
         merged = _Merged()
-        merged.add(self._metrics.registry.collect())
+        merged.add(own)
         merged.add(_without_removed(metric, live) for metric in self._before)
         return list(merged.collect())
 
