@@ -17,9 +17,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from commands.failures import explain
+from commands.failures import Misuse, explain
 from commands.screen import Screen
 from commands.task_forms import URL, Json, Url, connect, tasks
+from commands.upgrade_form import upgrade
 
 
 def _group(about: str) -> typer.Typer:
@@ -35,6 +36,7 @@ for name, group in {
     "data": data, "tasks": tasks, "features": features, "tokens": tokens, "keys": keys
 }.items():  # fmt: skip
     app.add_typer(group, name=name)
+app.command()(upgrade)
 
 DataDir = Annotated[Path, typer.Option("--data", help="Folder that the data paths start from.")]
 Config = Annotated[str, typer.Argument(help="A TOML file, or a recipe's name: movielens.")]
@@ -125,12 +127,30 @@ def tune(
     compare: Annotated[
         bool, typer.Option("--compare", help="Learn it in every other way too.")
     ] = False,
+    all_tasks: Annotated[
+        bool, typer.Option("--all-tasks", help="Every task known from earlier, each to a file.")
+    ] = False,
+    earlier: Annotated[
+        Path | None, typer.Option("--from", help="With --all-tasks: prompts tuned before.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="With --all-tasks: the backbone's; beside it if unset.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Tune a prompt for a new task on a frozen backbone."""
+    """Tune a prompt for a new task on a frozen backbone, or prompts for all known ones."""
+    screen = Screen(as_json=json)
+    if all_tasks:
+        from commands import retune
+
+        if task is not None or compare:
+            raise Misuse("--all-tasks takes neither --task nor --compare")
+        retune.tune_all(screen, checkpoint, (config, earlier), (data, out, bundle))
+        return
+    if earlier is not None or bundle is not None:
+        raise Misuse("--from and --bundle go with --all-tasks")
     from commands import train as command
 
-    screen = Screen(as_json=json)
     command.tune(screen, checkpoint, (config, task), (data, out), compare=compare)
 
 

@@ -6,7 +6,7 @@ await AsyncClient.score(...) --calls.py--> Call --tries--> ScoreResult | ClientE
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -147,6 +147,30 @@ class AsyncClient:
     async def audit(self, *, limit: int = 100, before: int | None = None) -> results.Audit:
         """What happened to all tasks, as history."""
         return await self._send(calls.audit(limit, before))
+
+    async def backbone(self) -> results.Backbone:
+        return await self._send(calls.backbone())
+
+    async def upgrade(
+        self, fingerprint: str, prompts: Mapping[str, bytes], drop: Sequence[str] = ()
+    ) -> results.BackboneChange:
+        """Let a backbone that the hosts hold score, with prompt files tuned on it, by task.
+
+        Loading may take longer than other calls: give the client a timeout_s to match.
+
+        Raises:
+            Refused: it does not fit, or live tasks would end that drop does not name.
+            Unavailable: a worker cannot serve it; nothing changed anywhere.
+        """
+        digests = {}
+        for task, data in prompts.items():
+            await self._send(calls.upload(data))
+            digests[task] = calls.digest(data)
+        return await self._send(calls.upgrade(fingerprint, digests, drop))
+
+    async def rollback_backbone(self) -> results.BackboneChange:
+        """Back to the backbone before the last upgrade, and the versions that scored then."""
+        return await self._send(calls.rollback_backbone())
 
     async def workers(self) -> results.Workers:
         return await self._send(calls.workers())

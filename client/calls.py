@@ -7,6 +7,7 @@ Nothing here opens a connection.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ class Call(Generic[Result]):
         if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
             raise _error(self, reply)
         try:
-            result: Result = TypeAdapter(self.kind).validate_json(reply.body)
+            result: Result = TypeAdapter(self.kind).validate_json(reply.body or b"null")
         except ValidationError as err:
             first = err.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the body"
@@ -189,6 +190,52 @@ def history(name: str, limit: int, before: int | None) -> Call[results.History]:
 
 def audit(limit: int, before: int | None) -> Call[results.Audit]:
     return Call("GET", "/v1/audit", results.Audit, door="admin", query=_page(limit, before))
+
+
+def backbone() -> Call[results.Backbone]:
+    return Call("GET", "/v1/backbone", results.Backbone, door="admin")
+
+
+def digest(prompt: bytes) -> str:
+    """What a prompt file is named by."""
+    return hashlib.sha256(prompt).hexdigest()
+
+
+def upload(prompt: bytes) -> Call[None]:
+    """Repeatable: the path is the prompt's digest."""
+    return Call(
+        "PUT",
+        f"/v1/prompts/{digest(prompt)}",
+        None,
+        door="admin",
+        body=prompt,
+        content_type="application/octet-stream",
+    )
+
+
+def upgrade(
+    fingerprint: str, prompts: Mapping[str, str], drop: Sequence[str]
+) -> Call[results.BackboneChange]:
+    """Not repeated: the first arrival may still be on its way."""
+    return Call(
+        "PUT",
+        "/v1/backbone",
+        results.BackboneChange,
+        door="admin",
+        body=_encode({"fingerprint": fingerprint, "prompts": dict(prompts), "drop": list(drop)}),
+        repeatable=False,
+    )
+
+
+def rollback_backbone() -> Call[results.BackboneChange]:
+    """A second arrival would go forward again."""
+    return Call(
+        "POST",
+        "/v1/backbone/rollback",
+        results.BackboneChange,
+        door="admin",
+        repeatable=False,
+    )
 
 
 def workers() -> Call[results.Workers]:

@@ -191,6 +191,34 @@ class Drift(_Answer):
     versions: list[VersionDrift]
 
 
+class Backbone(_Answer):
+    """The backbone that scores, the one a rollback leads to, and one being made ready."""
+
+    fingerprint: str
+    model: str
+    generation: int
+    previous: str | None
+    proposed: str | None
+
+
+class BackboneChange(_Answer):
+    """What an upgrade of the backbone or its rollback did, and where it is done.
+
+    Attributes:
+        tasks: the grafted tasks that score now, and their versions.
+        ended: tasks that scored before, and do no more.
+    """
+
+    fingerprint: str
+    model: str
+    previous: str
+    generation: int
+    tasks: dict[str, int]
+    ended: list[str]
+    workers: list[Worker]
+    took_ms: float
+
+
 class History(_Answer):
     """What happened to a task, oldest first."""
 

@@ -6,7 +6,7 @@ Client.score(...) --calls.py--> Call --tries--> ScoreResult | ClientError
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -145,6 +145,30 @@ class Client:
     def audit(self, *, limit: int = 100, before: int | None = None) -> results.Audit:
         """What happened to all tasks, as history."""
         return self._send(calls.audit(limit, before))
+
+    def backbone(self) -> results.Backbone:
+        return self._send(calls.backbone())
+
+    def upgrade(
+        self, fingerprint: str, prompts: Mapping[str, bytes], drop: Sequence[str] = ()
+    ) -> results.BackboneChange:
+        """Let a backbone that the hosts hold score, with prompt files tuned on it, by task.
+
+        Loading may take longer than other calls: give the client a timeout_s to match.
+
+        Raises:
+            Refused: it does not fit, or live tasks would end that drop does not name.
+            Unavailable: a worker cannot serve it; nothing changed anywhere.
+        """
+        digests = {}
+        for task, data in prompts.items():
+            self._send(calls.upload(data))
+            digests[task] = calls.digest(data)
+        return self._send(calls.upgrade(fingerprint, digests, drop))
+
+    def rollback_backbone(self) -> results.BackboneChange:
+        """Back to the backbone before the last upgrade, and the versions that scored then."""
+        return self._send(calls.rollback_backbone())
 
     def workers(self) -> results.Workers:
         return self._send(calls.workers())

@@ -176,13 +176,22 @@ def write_prompt(directory: Path, prompt: PromptCheckpoint) -> PromptCheckpoint:
     return PromptCheckpoint(card, prompt.head)
 
 
+def read_prompt_card(directory: Path) -> PromptCard:
+    """What a prompt says of itself, whichever backbone it belongs to.
+
+    Raises:
+        CheckpointError: missing, damaged, or of an unknown version.
+    """
+    return _read_card(directory / _PROMPT_CARD, PromptCard)
+
+
 def read_prompt(directory: Path, backbone: Checkpoint) -> PromptCheckpoint:
     """Read a prompt of this backbone, in eval mode.
 
     Raises:
         CheckpointError: missing, damaged, altered, or made for another backbone.
     """
-    card = _read_card(directory / _PROMPT_CARD, PromptCard)
+    card = read_prompt_card(directory)
     if card.parent != backbone.card.fingerprint:
         raise CheckpointError(
             f"{directory} was tuned on backbone {card.parent[:12]}, this is "
