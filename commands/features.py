@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from commands.feature_store import load_records
 from commands.screen import Screen, pairs
+from service.environment import read_settings
 from service.features import UserRecord
 from service.packing import FieldValue
-from service.settings import Settings, read_settings
+from service.settings import Settings
 from training.checkpoint import read_checkpoint
 from training.data_config import DataConfig
 from training.dataset import Prepared, prepare

@@ -15,9 +15,9 @@ from commands.feature_store import load_records
 from commands.screen import Screen, pairs
 from contract.bundle import open_bundle
 from contract.schema import FeatureSchema
+from service.environment import read_settings
 from service.errors import InvalidField
 from service.features import ItemRecord
-from service.settings import read_settings
 
 _ID = "item_id"
 

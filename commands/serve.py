@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
+from service.environment import read_settings
 from service.server import run
-from service.settings import PREFIX, Settings, read_settings
+from service.settings import PREFIX, Settings
 
 
 def serve(bundle: Path, given: dict[str, object]) -> None:

@@ -25,12 +25,13 @@ import uvloop
 from starlette.types import ASGIApp, Scope
 
 from service.app import Parts, Service, create_service
+from service.environment import unknown_variables
 from service.errors import ConfigError
 from service.http_protocol import GuardedProtocol, TurnAway
 from service.logs import configure_logs
 from service.metrics import Metrics
 from service.parts import open_parts
-from service.settings import Settings, unknown_variables
+from service.settings import Settings
 from service.supervisor import Supervisor
 from service.tls import Tls, TlsFiles
 

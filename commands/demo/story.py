@@ -23,7 +23,7 @@ from commands.demo.process import ServiceProcess, choose_ports, end_in_order
 from commands.demo.serving import Visit
 from commands.features import fill
 from commands.screen import Screen
-from service.settings import read_settings
+from service.environment import read_settings
 from training.data_config import DataConfig
 from training.dataset import Prepared
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from service.auth import new_token
+from service.environment import read_settings, unknown_variables
 from service.errors import ConfigError
-from service.settings import Settings, read_settings, unknown_variables
+from service.settings import Settings
 
 
 def test_variables_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:

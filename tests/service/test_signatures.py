@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from service.birth import BIRTH, Birth
+from service.environment import read_settings
 from service.errors import ConfigError, TaskRejected
 from service.prover import PromptProver
-from service.settings import read_settings
 from service.signatures import SecretKey, Signers, read_trusted_key
 from service.task_directory import open_task_directory
 from tests.live_server import settings_for_tests

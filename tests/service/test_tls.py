@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.environment import read_settings
 from service.errors import ConfigError
 from service.server import Server
-from service.settings import read_settings
 from service.tls import Tls, TlsFiles
 from tests.certificates import Authority, Pair
 from tests.fakes import FakeParts
