@@ -12,6 +12,7 @@ ServiceError
 ├── NotAllowed           a known token without the scope
 ├── NotReady             the service is still starting
 ├── Overloaded           no room now; says when to come back
+│   └── TooManyFailures  one address presents too many tokens that are none
 ├── DeadlineExceeded     the caller's time is over
 ├── TaskRejected         a prompt that failed a check; says which; nothing changed
 ├── TaskConflict         a name that is taken, or a version that is not there
@@ -101,6 +102,10 @@ class Overloaded(ServiceError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooManyFailures(Overloaded):
+    """One address presents too many tokens that are none."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -37,6 +37,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.TaskRejected: (422, "prompt_refused"),
     PromptMisfit: (422, "prompt_refused"),
     errors.Overloaded: (429, "overloaded"),
+    errors.TooManyFailures: (429, "too_many_failures"),
     errors.CallerGone: (499, "caller_gone"),
     errors.NotReady: (503, "not_ready"),
     errors.StoreUnavailable: (503, "store_unavailable"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from itertools import combinations
+from ipaddress import ip_address
+from itertools import combinations, count
 
 import httpx
 import pytest
@@ -22,11 +23,12 @@ from tests.live_server import settings_for_tests
 
 TOKENS = {
     scopes: new_token("-".join(("with", *scopes)), scopes)
-    for count in range(1, len(SCOPES) + 1)
-    for scopes in combinations(SCOPES, count)
+    for size in range(1, len(SCOPES) + 1)
+    for scopes in combinations(SCOPES, size)
 }
 SETTINGS = settings_for_tests(admin_tokens=tuple(token for _, token in TOKENS.values()))
 SERVICE = create_service(SETTINGS, FakeParts().open)
+CALLERS = count(int(ip_address("10.0.0.1")))
 
 
 def admin_application(service: Service) -> Application:
@@ -58,7 +60,9 @@ def admin_routes() -> Iterator[tuple[str, str, Scope | None]]:
 
 @pytest.fixture
 async def admin() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(SERVICE.admin)
+    # Each from an address of its own: failures are counted by address.
+    address = str(ip_address(next(CALLERS)))
+    transport = httpx.ASGITransport(SERVICE.admin, client=(address, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
         yield client
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import httpx
 import pytest
+import structlog
 
 from service.app import create_service
+from service.auth import new_token
 from tests.fakes import GOOD_PROMPT, FakeParts
 from tests.live_server import settings_for_tests
 
@@ -152,3 +154,29 @@ async def test_without_configured_tokens_only_livez_answers(parts: FakeParts) ->
         answer = await nobody.get("/v1/tasks")
     assert answer.status_code == 401
     assert "TASKGRAFT_ADMIN_TOKENS" in answer.json()["error"]["message"]
+
+
+async def test_strangers_are_slowed_down_and_callers_with_a_token_are_not(
+    admin: httpx.AsyncClient,
+) -> None:
+    wrong = {"Authorization": "Bearer tg_guess"}
+    answers = [await admin.get("/v1/tasks", headers=wrong) for _ in range(12)]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
+    assert answers[-1].json()["error"]["code"] == "too_many_failures"
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert (await admin.get("/v1/tasks")).status_code == 200
+
+
+async def test_a_refused_call_is_a_line_that_says_who_and_what(parts: FakeParts) -> None:
+    secret, reader = new_token("reader", ["read"])
+    service = create_service(settings_for_tests(admin_tokens=(reader,)), parts.open)
+    transport = httpx.ASGITransport(service.admin, client=("10.0.0.9", 1))
+    with structlog.testing.capture_logs() as lines:
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+            await client.put("/v1/tasks/buy", headers={"Authorization": f"Bearer {secret}"})
+            await client.delete("/v1/tasks/buy")
+    told = [line for line in lines if line["event"] == "admin_refused"]
+    assert [(t["method"], t["path"], t["address"], t["actor"]) for t in told] == [
+        ("PUT", "/v1/tasks/buy", "10.0.0.9", "reader"),
+        ("DELETE", "/v1/tasks/buy", "10.0.0.9", None),
+    ]

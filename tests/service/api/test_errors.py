@@ -18,6 +18,7 @@ EXAMPLES = {
     errors.InvalidField: errors.InvalidField("user_id", "no"),
     errors.UnknownTask: errors.UnknownTask(["a"]),
     errors.Overloaded: errors.Overloaded("full", 1.2),
+    errors.TooManyFailures: errors.TooManyFailures("wait", 6.0),
     errors.NotConverged: errors.NotConverged("one is behind", [{"id": "a"}]),
     errors.TaskRejected: errors.TaskRejected("slow", "too slow"),
 }
