@@ -32,9 +32,8 @@ data = _group("Fetch public data and describe a log.")
 features = _group("The feature store that a service reads.")
 tokens = _group("Who may use the admin port.")
 keys = _group("Whose signed prompts a service takes.")
-for name, group in {
-    "data": data, "tasks": tasks, "features": features, "tokens": tokens, "keys": keys
-}.items():  # fmt: skip
+groups = {"data": data, "tasks": tasks, "features": features, "tokens": tokens, "keys": keys}
+for name, group in groups.items():
     app.add_typer(group, name=name)
 app.command()(upgrade)
 
@@ -341,9 +340,8 @@ def main() -> None:
         failure = explain(err)
         if failure is None:
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            Text(f"error: {failure.sentence}")
-        )
+        sentence = Text(f"error: {failure.sentence}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(sentence)
         sys.exit(failure.code)
     sys.exit(code if isinstance(code, int) else 0)
 
