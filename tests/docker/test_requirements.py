@@ -13,8 +13,8 @@ from packaging.version import Version
 from tests.service_process import ROOT
 
 EXTRAS = {
-    "service": ("service", "client", "cpu"),
-    "service-gpu": ("service", "client", "gpu"),
+    "service": ("service", "client", "otel", "cpu"),
+    "service-gpu": ("service", "client", "otel", "gpu"),
     "training": ("service", "client", "cpu", "training", "export"),
 }
 # Its build is whoever builds the image's choice; training.Dockerfile pins the version.

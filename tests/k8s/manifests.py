@@ -20,7 +20,7 @@ from tests.service_process import ROOT
 
 K8S = ROOT / "k8s"
 OVERLAYS = ("dev", "podman", "prod-cpu", "prod-gpu")
-JOBS = ("train", "export", "graft")
+JOBS = ("data", "train", "export", "graft")
 FOLDERS = (*(f"overlays/{name}" for name in OVERLAYS), *(f"jobs/{name}" for name in JOBS))
 # The Prometheus operator's own kinds; kubernetes-validate has no schema for them.
 OPERATOR = {"ServiceMonitor", "PrometheusRule"}
