@@ -3,7 +3,7 @@
     fit, fit_head --keep_freed_memory--> glibc's malloc, for the rest of the process
 
 By default glibc hands large blocks back to the system as soon as they are free, and each step then
-pays the kernel for fresh pages: a quarter of the time of a small model. Other allocators are left
+pays the kernel for fresh pages: a fifth of the time of a small model. Other allocators are left
 as they are.
 """
 

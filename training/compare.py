@@ -4,7 +4,7 @@
 
 joint: a model of the same kind with the new task, from the start. single: a model of the new task
 alone. head: the frozen backbone with a new tower on what all tasks share (Shared-Bottom*). prompt:
-the prompt with each of its fusions.
+the prompt with each of its fusions; on a DTRN backbone also the one that conditions it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from torch import Tensor
 from training.checkpoint import Checkpoint
 from training.config import ModelConfig, TaskConfig, TrainConfig
 from training.dataset import Prepared
+from training.dtrn_prompt import BoundPrompt, DtrnPrompt, takes_dtrn_prompts
 from training.evaluate import measure_tasks, predict
 from training.fit import fit
-from training.frozen import Examples, frozen_examples
+from training.frozen import Examples, frozen_examples, live_examples
 from training.head import Head, SharedTower, fit_head
 from training.metrics import Resampling, TaskMetrics, auc_difference_interval, measure
 from training.progress import SILENT, Progress
@@ -37,7 +38,7 @@ class Comparison:
     """One way of learning the new task, measured on the test rows.
 
     Attributes:
-        way: "joint", "single", "head", or "prompt (fusion)".
+        way: "joint", "single", "head", "prompt (fusion)" or "prompt (dtrn)".
         parameters: trained ones.
         seconds: of training, the pass that fills a prompt's cache included.
         against_joint: interval of AUC - AUC of joint on the same draws; None for joint itself.
@@ -109,7 +110,7 @@ class _Bench:
         return self._fitted("single", model, (self._learned,), progress)
 
     def frozen(self, progress: Progress) -> list[_Way]:
-        """Heads on the frozen backbone, all on one cache, whose time counts for each of them."""
+        """Heads on the frozen backbone; those on its cache are charged for it, each."""
         model, started = self.checkpoint.model, perf_counter()
         examples = frozen_examples(self.checkpoint, self.prepared, self.task.name)
         cached = perf_counter() - started
@@ -118,6 +119,9 @@ class _Bench:
             tune = self.config.tune.model_copy(update={"fusion": fusion})
             make = partial(PromptHead, tune, model.prompt_shape(), model.mixer.keys)
             ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
+        if takes_dtrn_prompts(model):
+            live = live_examples(self.checkpoint, self.prepared, self.task.name)
+            ways.append(self._headed("prompt (dtrn)", live, self._dtrn_prompt, 0.0, progress))
         return ways
 
     @property
@@ -127,6 +131,10 @@ class _Bench:
     def _tower(self) -> SharedTower:
         units = self.checkpoint.card.config.model.tower_units
         return SharedTower(self.checkpoint.model.mixer.width, units)
+
+    def _dtrn_prompt(self) -> BoundPrompt:
+        model = self.checkpoint.model
+        return BoundPrompt(DtrnPrompt(self.config.tune, model), model)
 
     def _fitted(
         self, name: str, model: ModelConfig, tasks: tuple[TaskConfig, ...], progress: Progress

@@ -107,6 +107,17 @@ class BoundPrompt(nn.Module):
         return logits
 
 
+def takes_dtrn_prompts(model: MultiTaskModel) -> bool:
+    """Whether a DtrnPrompt can be made for this backbone."""
+    if not isinstance(model.bottom, DtrnBottom) or model.bottom.conditions.network is None:
+        return False
+    try:
+        model.mixer.expert_stacks()
+    except ConfigError:
+        return False
+    return True
+
+
 def new_prompt(config: TuneConfig, model: MultiTaskModel) -> PromptHead | DtrnPrompt:
     """An untrained prompt of the kind that is configured.
 

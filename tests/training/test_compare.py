@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.synthetic import NEW, OLD, Fitted
+from tests.training.synthetic import NEW, OLD, Fitted, prepared_world, synthetic_config
 from training.compare import Comparison, compare
+from training.fit import fit
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +56,25 @@ def test_differences_are_taken_against_the_joint_run(found: dict[str, Comparison
 def test_a_prompt_trains_fewer_parameters_than_a_joint_run(found: dict[str, Comparison]) -> None:
     assert found["head"].parameters < found["prompt (attention)"].parameters
     assert found["prompt (attention)"].parameters < 0.5 * found["joint"].parameters
+
+
+def test_a_dtrn_backbone_is_compared_with_the_prompt_that_conditions_it(tmp_path: Path) -> None:
+    config = synthetic_config(
+        model={
+            "bottom": "dtrn",
+            "mixer": "mmoe",
+            "shared_experts": 2,
+            "gate_units": [],
+            "dtrn": {"width": 6, "condition_width": 3, "hyper_width": 5},
+        },
+        fit={"epochs": 1, "batch_size": 128},
+        tune={"epochs": 1, "batch_size": 128},
+    )
+    _, prepared = prepared_world(tmp_path, config, rows=1500)
+    backbone = fit(config, prepared, run_dir=tmp_path / "run").checkpoint
+    task = next(task for task in config.tasks if task.new)
+    ways = compare(backbone, config, prepared, task, run_dir=tmp_path / "ways")
+    *_, plain, conditioned = ways
+    assert (plain.way, conditioned.way) == ("prompt (similarity)", "prompt (dtrn)")
+    assert conditioned.parameters > plain.parameters
+    assert conditioned.old_tasks == dict.fromkeys(OLD, 0.0)

@@ -13,7 +13,7 @@ from training.calibration import calibrated_prompt
 from training.checkpoint import read_prompt, write_prompt
 from training.config import ModelConfig, TuneConfig
 from training.dtrn import DtrnBottom
-from training.dtrn_prompt import DtrnPrompt
+from training.dtrn_prompt import DtrnPrompt, takes_dtrn_prompts
 from training.errors import ConfigError
 from training.fit import fit
 from training.model import MultiTaskModel, build_model
@@ -96,14 +96,14 @@ def test_it_starts_from_the_mean_condition() -> None:
 
 
 def test_it_needs_a_dtrn_backbone_of_one_layer_that_is_not_baked() -> None:
-    with pytest.raises(ConfigError, match="'dtrn', not 'shared'"):
-        DtrnPrompt(TUNE, backbone(bottom="shared"))
-    with pytest.raises(ConfigError, match="single layer"):
-        DtrnPrompt(TUNE, backbone(mixer="ple", layers=2))
+    assert takes_dtrn_prompts(backbone())
     baked = backbone()
     baked.bake()
-    with pytest.raises(ConfigError, match="baked"):
-        DtrnPrompt(TUNE, baked)
+    plain, deep = backbone(bottom="shared"), backbone(mixer="ple", layers=2)
+    for model, why in ((plain, "'dtrn', not 'shared'"), (deep, "single layer"), (baked, "baked")):
+        assert not takes_dtrn_prompts(model)
+        with pytest.raises(ConfigError, match=why):
+            DtrnPrompt(TUNE, model)
 
 
 def test_it_does_not_fit_the_prompt_bank() -> None:
