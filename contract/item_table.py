@@ -87,7 +87,18 @@ class ItemTable:
         Raises:
             ValueError: an id of the wrong type.
         """
-        keys = as_keys(raw_ids, self._type)
+        return self.rows(self.keys(raw_ids))
+
+    def keys(self, raw_ids: Sequence[Any] | NDArray[Any]) -> Keys:
+        """Raw ids in the form that rows takes.
+
+        Raises:
+            ValueError: an id of the wrong type.
+        """
+        return as_keys(raw_ids, self._type)
+
+    def rows(self, keys: Keys) -> NDArray[np.int32]:
+        """Row of each key, len(self) for an unknown one; one search, however many they are."""
         at, known = find_keys(self._keys, keys)
         unknown = np.int32(len(self))
         if not len(self):
