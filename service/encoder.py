@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class Encoder:
         arrays = self._user_arrays(request, features)
         keys = [self._keys("item_ids", request.item_ids), *self._past(request, features)]
         # All at once: a search costs more to begin than to make for a hundred ids.
-        found = self._lookups.items.rows(np.concatenate(keys))
+        found = self._lookups.items.rows(cast(Keys, np.concatenate(keys)))
         rows, *past = _parts(found, keys)
         if self._by_row and request.items is None and not features.items:
             arrays[ITEM_ROWS] = rows
