@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.failures import Misuse, explain
+from commands.key_forms import keys
 from commands.screen import Screen
 from commands.task_forms import URL, Json, Url, connect, tasks
 from commands.upgrade_form import upgrade
@@ -31,7 +32,6 @@ app = _group("Graft a new task onto a live recommender: no retraining, no restar
 data = _group("Fetch public data and describe a log.")
 features = _group("The feature store that a service reads.")
 tokens = _group("Who may use the admin port.")
-keys = _group("Whose signed prompts a service takes.")
 groups = {"data": data, "tasks": tasks, "features": features, "tokens": tokens, "keys": keys}
 for name, group in groups.items():
     app.add_typer(group, name=name)
@@ -287,19 +287,6 @@ def tokens_new(
     from commands import tokens as command
 
     command.new(Screen(as_json=json), name, scope, days)
-
-
-@keys.command("new")
-def keys_new(
-    name: Annotated[str, typer.Argument(help="What the service calls whoever signs with it.")],
-    *,
-    out: Annotated[Path | None, typer.Option(help="The secret key; NAME.key if unset.")] = None,
-    json: Json = False,
-) -> None:
-    """Make a key that signs prompts, and the line that lets a service trust it."""
-    from commands import keys as command
-
-    command.new(Screen(as_json=json), name, out)
 
 
 @app.command()

@@ -4,6 +4,7 @@ bytes ---RequestDecoder.score-----> ScoreRequest --> Scorer (which checks fields
 tensors --RequestDecoder.score_of-> ScoreRequest (the values of signature.py)
 bytes ---RequestDecoder.events----> Events       --> FeatureStore.append
           ├--> Malformed      no JSON, or not UTF-8
+          ├--> TooLarge       more items or events than a request may hold
           └--> InvalidField   a type, a length or a range; says where
 """
 
@@ -18,12 +19,14 @@ from typing import TypeVar
 import msgspec
 
 from contract.schema import FeatureSchema
-from service.errors import InvalidField, Malformed
+from service.errors import InvalidField, Malformed, TooLarge
 from service.features import Event
 from service.messages import ScoreRequest
 from service.request_types import events_type, score_type
 from service.settings import Settings
 
+_TOO_LONG = "Expected `array` of length <= "
+_LIMITED = ("item_ids", "items", "events")  # by a setting, not by the model
 # msgspec ends a message with "at `$.items[3].tags`" or "at `key` in `$.context`".
 _PATH = re.compile(r"`\$\.?(.*)`$")
 Message = TypeVar("Message")
@@ -122,10 +125,13 @@ def decode(decoder: msgspec.json.Decoder[Message], body: Body) -> Message:
         raise Malformed(f"the body is not JSON in UTF-8: {err}") from err
 
 
-def _invalid(err: msgspec.ValidationError) -> InvalidField:
+def _invalid(err: msgspec.ValidationError) -> InvalidField | TooLarge:
     message, _, place = str(err).partition(" - at ")
     found = _PATH.search(place)
-    return InvalidField(found[1] if found and found[1] else "body", message)
+    where = found[1] if found and found[1] else "body"
+    if where in _LIMITED and message.startswith(_TOO_LONG):
+        return TooLarge(f"{where}: at most {message.removeprefix(_TOO_LONG)} in one request")
+    return InvalidField(where, message)
 
 
 def _refuse_nul(where: str, ids: Sequence[int | str]) -> None:

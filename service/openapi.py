@@ -79,7 +79,7 @@ def admin_document(app: FastAPI) -> Document:
             continue
         for operation in operations.values():
             operation["security"] = [{"token": []}]
-            operation["responses"] |= _refused(401, 403)
+            operation["responses"] |= _refused(401, 403, 429)
     return document
 
 

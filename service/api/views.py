@@ -182,7 +182,7 @@ REFUSALS: dict[int, str] = {
     413: "More than a stated limit.",
     415: "The body's type or encoding is not read here.",
     422: "A field's value cannot be; see where. A prompt failed a check; see reason.",
-    429: "Too much in flight; come back after Retry-After.",
+    429: "Too much in flight, or too many failed logins; come back after Retry-After.",
     503: "Not ready, or a store does not answer; come back after Retry-After.",
     504: "The deadline passed.",
 }
