@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from contract.errors import ContractError
 from service.drift import Figures, Pair, pool
 from service.errors import ServiceError
 from service.metrics import Metrics
@@ -49,7 +50,7 @@ class DriftWatch:
         """Count what is routed, tell the figures, and stop the canaries that went too far.
 
         Raises:
-            StoreUnavailable, CorruptStore: a canary could not be stopped.
+            ServiceError, ContractError: a canary could not be stopped, or not here.
         """
         routes = self._registry.snapshot.routes
         pairs = {pair for route in routes.values() for pair in pairs_of(route)}
@@ -68,7 +69,8 @@ class DriftWatch:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            with suppress(ServiceError):  # the follower tells that the store is away
+            # The follower tells what is wrong with the store, and the next look is as good.
+            with suppress(ContractError, ServiceError):
                 await self.look()
 
     async def _judge(self, route: Route, figures: Mapping[Pair, Figures]) -> None:

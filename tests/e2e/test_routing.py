@@ -50,7 +50,7 @@ class Routed(ServiceProcess):
 
     def ask(self, user: int) -> tuple[str, int, tuple[float, ...]]:
         """On a connection of its own: worker, version, scores."""
-        request = {"user_id": f"u{user}", "item_ids": [100, 101, 102], "tasks": ["share"]}
+        request = {"user_id": f"u{user}", "item_ids": [100, 101, 102], "deadline_ms": 5000}
         answer = self.http.post(
             f"{self.public}/v1/score", json=request, headers={"Connection": "close"}
         )
