@@ -33,11 +33,11 @@ class EnginePool:
     Args:
         threads: runs at once.
         nice: added to the threads' own priority: what is above 0 lets the others go first.
-        clock: in seconds.
+        clock: in seconds, of the thread's own work: waiting for a core is no reason to hand over.
     """
 
     def __init__(
-        self, threads: int, nice: int = 0, clock: Callable[[], float] = time.perf_counter
+        self, threads: int, nice: int = 0, clock: Callable[[], float] = time.thread_time
     ) -> None:
         self._clock = clock
         self.executor = ThreadPoolExecutor(
