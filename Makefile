@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-faults bench-overload
+.PHONY: demo test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-images    size and cold start of the images (needs Docker)"
 	@echo "make bench-train     training speed beside torch-rechub's"
 	@echo "make bench-graft     10,000 grafts and rollbacks under load"
+	@echo "make bench-upgrade   another backbone, there and back, under load"
 	@echo "make bench-overload  three times the load that can be served"
 	@echo "make bench-faults    Redis stopped, hung, slow, full or talking nonsense"
 
@@ -74,6 +75,9 @@ bench-overload: $(READY)
 
 bench-graft: $(READY)
 	$(BIN)/python -m benchmarks.graft $(ARGS)
+
+bench-upgrade: $(READY)
+	$(BIN)/python -m benchmarks.upgrade $(ARGS)
 
 bench-faults: $(READY)
 	$(BIN)/python -m benchmarks.redis_faults $(ARGS)

@@ -103,20 +103,20 @@ async def measure(service: RunningService, options: argparse.Namespace) -> Found
 
 def figures_of(found: Found) -> list[Figure]:
     """The figures, each with what was promised of it."""
-    quiet, busy = (_latencies(heard) for heard in (found.quiet, found.swapping))
-    ratio = _p99(busy) / _p99(quiet)
+    quiet, busy = (latencies(heard) for heard in (found.quiet, found.swapping))
+    ratio = p99(busy) / p99(quiet)
     swaps_ms = [seconds * 1000 for seconds in found.swap_s]
     growth = found.pss_kib[-1] / found.pss_kib[0] - 1
     failed = sum(one.status != _OK for one in found.swapping) + found.refused_swaps
     rows: list[tuple[str, float, str, str, bool]] = [
         ("failed", failed, "requests and swaps", "0", failed == 0),
-        ("inconsistent", n := _inconsistent(found.swapping), "answers", "0", n == 0),
+        ("inconsistent", n := inconsistent(found.swapping), "answers", "0", n == 0),
         ("answers", len(found.swapping), "answers", "> 0", bool(found.swapping)),
-        ("p99/quiet", _p99(quiet) * 1000, "ms", "", True),
-        ("p99/swapping", _p99(busy) * 1000, "ms", "", True),
+        ("p99/quiet", p99(quiet) * 1000, "ms", "", True),
+        ("p99/swapping", p99(busy) * 1000, "ms", "", True),
         ("p99/ratio", ratio, "x", "<= 1.05", ratio <= 1.05),  # noqa: PLR2004
         ("visible/p50", statistics.median(swaps_ms), "ms", "", True),
-        ("visible/p99", v := _p99(swaps_ms), "ms", "<= 100", v <= 100),  # noqa: PLR2004
+        ("visible/p99", v := p99(swaps_ms), "ms", "<= 100", v <= 100),  # noqa: PLR2004
         ("memory/growth", growth, "of all workers", "<= 0.05", growth <= 0.05),  # noqa: PLR2004
         ("memory/task", b := found.task_bytes, "bytes a task", "<= 20000", b <= 20_000),  # noqa: PLR2004
     ]
@@ -180,18 +180,18 @@ def _sibling(prompt: bytes) -> bytes:
     )
 
 
-def _inconsistent(heard: Sequence[Heard]) -> int:
+def inconsistent(heard: Sequence[Heard]) -> int:
     """Answers whose scores are not those of the version they name."""
     known: dict[int | None, tuple[float, ...]] = {}
     answered = [one for one in heard if one.status == _OK]
     return sum(known.setdefault(one.version, one.scores) != one.scores for one in answered)
 
 
-def _latencies(heard: Sequence[Heard]) -> list[float]:
+def latencies(heard: Sequence[Heard]) -> list[float]:
     return [one.latency_s for one in heard]
 
 
-def _p99(values: Sequence[float]) -> float:
+def p99(values: Sequence[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)]
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,15 +34,22 @@ class RunningService:
         workers: how many processes.
         task_store: a directory of its own if empty.
         feature_store: likewise.
+        more: settings by name, in capitals.
     """
 
     def __init__(
-        self, bundle: Path, workers: int, task_store: str = "", feature_store: str = ""
+        self,
+        bundle: Path,
+        workers: int,
+        task_store: str = "",
+        feature_store: str = "",
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.workers = workers
         self._bundle = bundle
         self._task_store = task_store
         self._feature_store = feature_store
+        self._more = dict(more or {})
         secret, self._token = new_token("bench", ["read", "graft"])
         self.headers = {"Authorization": f"Bearer {secret}"}
 
@@ -57,7 +65,7 @@ class RunningService:
             "TASK_STORE": self._task_store or str(folder / "tasks"),
             "FEATURE_STORE": self._feature_store or f"embedded:{folder / 'features'}",
             "DRAIN_S": "0",
-        }
+        } | self._more
         self._log = (folder / "log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, str(_ROOT / "taskgraft.py"), "serve", str(self._bundle)],

@@ -31,9 +31,10 @@ AdminToken = Annotated[
 ]
 Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")]
 URL, ADMIN_URL = "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+_TIMEOUT_S = 10.0
 
 
-def connect(url: str, token: str | None = None) -> Client:
+def connect(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_S) -> Client:
     """A client of a running service.
 
     TASKGRAFT_CA names whom to trust for https, TASKGRAFT_CLIENT_CERT and TASKGRAFT_CLIENT_KEY what
@@ -43,11 +44,11 @@ def connect(url: str, token: str | None = None) -> Client:
 
     authority, shown = os.environ.get("TASKGRAFT_CA"), os.environ.get("TASKGRAFT_CLIENT_CERT")
     if authority is None and shown is None:
-        return Client(url, admin_url=url, token=token)
+        return Client(url, admin_url=url, token=token, timeout_s=timeout_s)
     tls = ssl.create_default_context(cafile=authority)
     if shown is not None:
         tls.load_cert_chain(shown, os.environ.get("TASKGRAFT_CLIENT_KEY"))
-    return Client(url, admin_url=url, token=token, tls=tls)
+    return Client(url, admin_url=url, token=token, timeout_s=timeout_s, tls=tls)
 
 
 @tasks.command("list")

@@ -9,7 +9,7 @@ import typer
 
 from commands.failures import Misuse
 from commands.screen import Screen
-from commands.task_forms import ADMIN_URL, AdminToken, AdminUrl, Json
+from commands.task_forms import ADMIN_URL, AdminToken, AdminUrl, Json, connect
 
 _TIMEOUT_S = 600.0
 
@@ -41,13 +41,12 @@ def upgrade(
     json: Json = False,
 ) -> None:
     """Let another backbone score on every worker at once, with its own prompts."""
-    from client import Client
     from commands import upgrade as command
 
     if rollback is (bundle is not None):
         raise Misuse("give a bundle and its prompts, or --rollback alone")
     screen = Screen(as_json=json)
-    with Client(admin_url, admin_url=admin_url, token=token, timeout_s=_TIMEOUT_S) as client:
+    with connect(admin_url, token, _TIMEOUT_S) as client:
         if bundle is None:
             command.rollback(screen, client)
         else:

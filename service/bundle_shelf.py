@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contract.bundle import Bundle, open_bundle
 from contract.errors import CorruptBundle
-from contract.manifest import Manifest, read_manifest
+from contract.manifest import MANIFEST_FILE, Manifest, read_manifest
 from service.backbone import BundleRef
 from service.errors import BundleMissing
 
@@ -71,19 +71,12 @@ class BundleShelf:
             f"(manifest {wanted.manifest[:12]}): copy that one into TASKGRAFT_BUNDLES"
         )
 
-    def held(self) -> list[str]:
-        """The fingerprints at hand, the given one first."""
-        found = [read_manifest(self._given).fingerprint]
-        if self._folder is not None and self._folder.is_dir():
-            names = sorted(path.name for path in self._folder.iterdir())
-            found += [n for n in names if _FINGERPRINT.fullmatch(n) and n not in found]
-        return found
-
     def _places(self, fingerprint: str) -> Iterator[tuple[Path, Manifest]]:
         if not _FINGERPRINT.fullmatch(fingerprint):
             return
-        if self._folder is not None and (self._folder / fingerprint).is_dir():
-            place = self._folder / fingerprint
+        place = None if self._folder is None else self._folder / fingerprint
+        # The manifest is a bundle's last file: without it a copy is still on its way.
+        if place is not None and (place / MANIFEST_FILE).is_file():
             manifest = read_manifest(place)
             if manifest.fingerprint != fingerprint:
                 raise CorruptBundle(

@@ -22,14 +22,14 @@ def refuse_other_interface(ours: FeatureSchema, theirs: FeatureSchema, kept_even
         kept_events: of each user and behaviour, in the feature store.
     """
     for what, our_type, their_type in (
-        ("user ids", ours.user_id_type, theirs.user_id_type),
-        ("item ids", ours.item_id_type, theirs.item_id_type),
-        ("the user id's field", ours.user_id_field, theirs.user_id_field),
-        ("the item id's field", ours.item_id_field, theirs.item_id_field),
-        ("behaviours", sorted(ours.behaviours), sorted(theirs.behaviours)),
+        ("its user ids", ours.user_id_type, theirs.user_id_type),
+        ("its item ids", ours.item_id_type, theirs.item_id_type),
+        ("its field of the user id", ours.user_id_field, theirs.user_id_field),
+        ("its field of the item id", ours.item_id_field, theirs.item_id_field),
+        ("its behaviours", sorted(ours.behaviours), sorted(theirs.behaviours)),
     ):
         if our_type != their_type:
-            raise _unfit(f"its {what.removeprefix('the ')} are {their_type}, here {our_type}")
+            raise _unfit(f"{what}: {their_type}, here {our_type}")
     mine, its = _fields(ours), _fields(theirs)
     if added := sorted(its.keys() - mine.keys()):
         raise _unfit(f"it reads {', '.join(added)}, which no caller sends here")
@@ -52,11 +52,11 @@ def _fields(schema: FeatureSchema) -> dict[str, str]:
 def _kind(schema: FeatureSchema, field: FeatureField) -> str:
     """All that a caller can tell of a field."""
     if field.kind == "dense":
-        return f"a dense {field.side} field"
+        return f"dense ({field.side})"
     raw = next(v.type for v in schema.vocabularies if v.name == field.vocabulary)
     if field.kind == "categorical":
-        return f"a categorical {field.side} field of {raw}"
-    return f"a {field.side} field of at most {field.max_values} {raw}"
+        return f"categorical ({field.side}) of {raw}"
+    return f"multivalued ({field.side}), at most {field.max_values} of {raw}"
 
 
 def _unfit(why: str) -> BundleUnfit:

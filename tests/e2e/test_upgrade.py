@@ -17,9 +17,13 @@ from typing import Any
 import httpx
 import pytest
 
+from client import Client
+from client.errors import Refused
+from commands import upgrade as command
+from commands.screen import Screen
 from contract.manifest import read_manifest
 from tests.e2e.test_workers import traffic, whole
-from tests.live_server import ADMIN
+from tests.live_server import ADMIN, SECRET
 from tests.service.tiny import BUNDLE, RETRAINED, prompt_bytes, retrained_prompt
 from tests.service_process import PROMPT, ServiceProcess, until
 
@@ -52,6 +56,25 @@ def upgrade(service: ServiceProcess, **changes: object) -> httpx.Response:
 
 def rollback(service: ServiceProcess) -> httpx.Response:
     return httpx.post(f"{service.admin}/v1/backbone/rollback", headers=ADMIN, timeout=120)
+
+
+def test_the_command_brings_the_bundle_the_prompts_and_the_way_back(tmp_path: Path) -> None:
+    """Into an empty folder that the service looks into."""
+    bundles = tmp_path / "bundles"
+    with ServiceProcess(BUNDLE, tmp_path, bundles=bundles) as service:
+        service.put("share", prompt_bytes("share")).raise_for_status()
+        before = service.score().json()["scores"]
+        prompt = RETRAINED.parent / "share.safetensors"
+        with Client(service.public, service.admin, SECRET, timeout_s=60) as client:
+            screen = Screen(as_json=True)
+            with pytest.raises(Refused, match="would not serve share"):
+                command.upgrade(screen, client, RETRAINED, [], (bundles, []))
+            command.upgrade(screen, client, RETRAINED, [prompt], (bundles, []))
+            assert client.backbone().fingerprint == NEW
+            assert service.score().json()["tasks"]["share"]["version"] == 2
+            command.rollback(screen, client)
+            assert client.backbone().previous == NEW
+        assert service.score().json()["scores"] == before
 
 
 def world(answer: dict[str, Any]) -> tuple[str, str]:

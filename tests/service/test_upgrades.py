@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,19 +16,24 @@ import structlog
 from contract.errors import PromptMisfit
 from contract.manifest import read_manifest
 from service.backbone import WantedBackbone
+from service.bank import Slot
 from service.errors import (
     BundleMissing,
+    BundleUnfit,
     InvalidField,
     NotConverged,
     TaskConflict,
     TaskRejected,
     UncoveredTasks,
 )
+from service.features import NO_FEATURES
+from service.model import Model
 from service.prover import PromptProver
 from service.signatures import SecretKey, Signers
 from service.snapshot import Snapshot
 from service.sync import TaskFollower
 from service.upgrades import BackboneReport
+from service.warm_up import Asked, warm_up
 from tests.service.test_registry import graft, renamed, same_bytes
 from tests.service.tiny import RETRAINED, Tiny, prompt_bytes, request, retrained_prompt, tiny
 
@@ -309,6 +315,42 @@ async def test_what_is_live_is_no_upgrade_and_nothing_left_is_no_way_back(one: T
     await upgrade(one)
     with pytest.raises(TaskConflict, match="live already"):
         await upgrade(one)
+
+
+async def test_what_was_asked_lately_is_asked_of_the_new_model_before_it_scores(
+    one: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    await one.scores(item_ids=[100, 101])
+    await one.scores(item_ids=[100] * 7)
+
+    def warmed(model: Model, slots: Sequence[Slot], asked: Sequence[Asked]) -> None:
+        seen.extend(len(request.item_ids) for request, _ in asked)
+        warm_up(model, slots, asked)
+
+    monkeypatch.setattr("service.model_room.warm_up", warmed)
+    await upgrade(one, "share")
+    assert seen == [2, 7]
+
+
+async def test_a_model_that_refuses_what_is_answered_now_is_not_warmed(one: Tiny) -> None:
+    spoilt = request(context={"nothing": 1})
+    with pytest.raises(BundleUnfit, match="refuses a request that is answered now"):
+        warm_up(one.model, [], [(spoilt, NO_FEATURES)])
+
+
+async def test_what_was_left_is_released_after_its_time(tmp_path: Path, bundles: Path) -> None:
+    async with worker(tmp_path / "tasks", bundles) as world:
+        room = world.registry._room
+        monkey: Any = room
+        monkey._with = replace(room._with, keep_s=0.0)
+        old = world.registry.snapshot.model.ref
+        await upgrade(world)
+        async with asyncio.timeout(20):
+            while old in room._models:  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.01)
+        await world.upgrades.rollback("test")
+        assert world.registry.snapshot.model.ref == old
 
 
 def unchanged(before: Snapshot, world: Tiny) -> bool:
