@@ -32,7 +32,8 @@ class EnginePool:
 
     Args:
         threads: runs at once.
-        nice: added to the threads' own priority: what is above 0 lets the others go first.
+        nice: added to the threads' own priority: above 0 the others go first, and nothing is run
+            in place.
         clock: in seconds, of the thread's own work: waiting for a core is no reason to hand over.
     """
 
@@ -43,7 +44,7 @@ class EnginePool:
         self.executor = ThreadPoolExecutor(
             threads, thread_name_prefix="engine", initializer=_give_way, initargs=(nice,)
         )
-        self._in_place = _Turns() if threads == 1 else None
+        self._in_place = _Turns() if threads == 1 and nice == 0 else None
         self._s_per_work = 0.0  # 0: nothing has run yet
 
     async def run(self, call: Callable[[Cancellation], Answer], work: int) -> Answer:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -86,3 +87,18 @@ async def test_a_caller_that_leaves_while_it_waits_holds_nobody_up(alone: Engine
         assert await waiting[3] == HERE()
         assert await alone.run(where, 1) == HERE()
     alone.close()
+
+
+async def test_a_pool_that_gives_way_runs_beside_the_loop_at_a_lower_priority() -> None:
+    pool = EnginePool(1, nice=3)
+
+    def told(cancellation: Cancellation) -> tuple[int, int]:
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        return where(cancellation), own
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    for _ in range(5):
+        thread, priority = await pool.run(told, 1)
+        assert thread != HERE()
+        assert priority == min(19, before + 3)
+    pool.close()
