@@ -110,7 +110,7 @@ def test_any_altered_missing_or_linked_file_is_refused(fresh: Exported, tmp_path
 
 
 def test_a_newer_bundle_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedFormat, match="bundle format 2"):
+    with pytest.raises(UnsupportedFormat, match="bundle format 3"):
         open_bundle(rewritten(TINY / "bundle", tmp_path / "b", format_version=3))
 
 
