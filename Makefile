@@ -7,12 +7,13 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
+.PHONY: demo test console-test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, export, serve and graft on MovieLens-100K (ONCE=1: end instead of serving on)"
 	@echo "make test    everything the tests need, then the tests"
+	@echo "make console-test    the console in a real Chromium; its pictures are in build/console"
 	@echo "make chaos   kills, hangs and restarts under load, again and again (ROUNDS=5)"
 	@echo "make compose-test    images built, composed, stopped and started (needs Docker)"
 	@echo "make kube-test       the manifests' pods, run by podman (needs Docker and podman)"
@@ -37,6 +38,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+# A part of `test` as well, where Chromium is installed; nothing downloads one.
+console-test: $(READY)
+	$(BIN)/python -m pytest tests/console $(ARGS)
 
 # Beside `test`, for it builds images; skipped, with the reason, where no engine is to be had.
 compose-test: $(READY)

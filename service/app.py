@@ -17,10 +17,12 @@ from service.api.admin import grafting_router, reading_router
 from service.api.application import application
 from service.api.backbone import backbone_router
 from service.api.boundary import Boundary, Headers, Stamp
+from service.api.console import console_router
 from service.api.doorkeeper import Doorkeeper
 from service.api.events import EventsRoute
 from service.api.guard import Guard
-from service.api.health import Exposition, health_router, live_router
+from service.api.health import health_router, live_router
+from service.api.live import figures_router, playground_router
 from service.api.oip import INFER_PATHS, InferRoute, oip_models_router, oip_server_router
 from service.api.ports import Backbones, Events, Grafting, Scores, Tasks
 from service.api.routing import routing_router
@@ -28,6 +30,7 @@ from service.api.score import ScoreRoute
 from service.api.tasks import schema_router, tasks_router
 from service.decoder import RequestDecoder
 from service.gate import Gate
+from service.live_figures import FleetFigures, OwnFigures
 from service.metrics import Metrics
 from service.openapi import admin_document, public_document
 from service.settings import Settings
@@ -91,7 +94,7 @@ def create_service(
     settings: Settings,
     open_parts: Callable[[Settings, Metrics], Parts],
     metrics: Metrics | None = None,
-    exposition: Exposition | None = None,
+    figures: FleetFigures | None = None,
 ) -> Service:
     """Build everything; nothing runs yet.
 
@@ -99,7 +102,7 @@ def create_service(
         settings: all of them.
         open_parts: makes what stands behind the routes.
         metrics: this process's figures; new ones by default.
-        exposition: what /metrics tells; these figures by default.
+        figures: of all workers; this process's alone by default.
     """
     metrics = metrics or Metrics()
     gate = Gate(
@@ -111,11 +114,12 @@ def create_service(
     traces = open_traces(parts.worker) if settings.traces else None
     watch = None if traces is None else traces.record
     stamp = _stamp(settings, gate, parts)
-    public, direct = _public(settings, gate, metrics, parts, exposition or _alone(metrics))
+    figures = figures or OwnFigures(metrics)
+    public, direct = _public(settings, gate, metrics, parts, figures)
     return Service(
         settings=settings,
         public=Boundary(public, direct, metrics, stamp, watch),
-        admin=Boundary(_admin(settings, parts), {}, metrics, stamp, watch),
+        admin=Boundary(_admin(settings, gate, parts, figures), {}, metrics, stamp, watch),
         turn_away=Doorkeeper(gate, _GATED, metrics),
         gate=gate,
         metrics=metrics,
@@ -124,15 +128,8 @@ def create_service(
     )
 
 
-def _alone(metrics: Metrics) -> Exposition:
-    async def exposition(accept: str | None) -> tuple[bytes, str]:
-        return metrics.exposition(accept)
-
-    return exposition
-
-
 def _public(
-    settings: Settings, gate: Gate, metrics: Metrics, parts: Parts, exposition: Exposition
+    settings: Settings, gate: Gate, metrics: Metrics, parts: Parts, figures: FleetFigures
 ) -> tuple[ASGIApp, Mapping[str, ASGIApp]]:
     """The application, and the routes that go past it."""
     signature = Signature(parts.schema, settings)
@@ -140,7 +137,7 @@ def _public(
         tasks_router(parts.tasks),
         schema_router(parts.tasks),
         live_router(),
-        health_router(gate, parts.tasks, exposition),
+        health_router(gate, parts.tasks, figures),
         oip_server_router(gate),
         oip_models_router(gate, parts.tasks, signature),
     )
@@ -156,8 +153,12 @@ def _public(
     return app, direct
 
 
-def _admin(settings: Settings, parts: Parts) -> ASGIApp:
+def _admin(settings: Settings, gate: Gate, parts: Parts, figures: FleetFigures) -> ASGIApp:
+    decoder = RequestDecoder(parts.schema, settings)
     routers = (
+        console_router(),
+        figures_router(figures, parts.tasks, gate),
+        playground_router(parts.scorer, decoder, gate, settings),
         reading_router(parts.tasks),
         grafting_router(parts.grafting, settings),
         routing_router(parts.tasks, parts.grafting),
@@ -165,7 +166,7 @@ def _admin(settings: Settings, parts: Parts) -> ASGIApp:
         live_router(),
     )
     app = application("taskgraft administration", routers, openapi=False, docs=False)
-    app.describe = lambda: admin_document(app)
+    app.describe = lambda: admin_document(app, parts.schema, settings)
     return Guard(app, settings.admin_tokens)
 
 

@@ -1,6 +1,7 @@
 """One scrape answers for all workers of a service, also for those that died.
 
     /metrics in one worker --nudge--> each sibling writes its slot --merge--> one exposition
+    /v1/live                   └----> and answers how its scores are spread --> LiveFigures
 
 Each worker has a slot, a file of its samples, which it writes before anybody tells them. A worker
 that takes a dead one's place goes on from the counts in the slot, so no counter ever goes back, and
@@ -11,7 +12,7 @@ written: at most WRITE_EVERY_S. Gauges count for workers that answer alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service.drift_figures import DRIFT_METRICS
+from service.live_figures import LiveFigures, read_figures
 from service.metrics import Metrics
+from service.score_spread import Spread, add_spreads
 
 WRITE_EVERY_S = 5.0
 _NUDGE_S = 1.0  # a worker short of a core is alive, and its gauges count
@@ -115,16 +118,28 @@ class MetricSlot:
 
     async def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """The text a scraper reads, for all workers, and its content type."""
-        merged = _Merged()
-        merged.add(self._write())
-        slots = [path for path in self._folder.glob("*.json") if path != self._file]
-        alive = await asyncio.gather(*(_nudge(path.with_suffix(".sock")) for path in slots))
-        for path, answers in zip(slots, alive, strict=True):
-            merged.add(_read(path), gauges=answers)
+        merged, _ = await self._gather()
         registry = CollectorRegistry()
         registry.register(merged)
         encode, content_type = choose_encoder(accept or "")
         return encode(registry), content_type
+
+    async def live(self, routes: Collection[str]) -> LiveFigures:
+        """As read_figures, for all workers."""
+        merged, spreads = await self._gather()
+        return read_figures(merged.collect(), add_spreads(spreads), routes)
+
+    async def _gather(self) -> tuple[_Merged, list[Spread]]:
+        """All workers' samples, and how the scores of those that answer are spread."""
+        merged, spreads = _Merged(), [self._metrics.spread.told()]
+        merged.add(self._write())
+        slots = [path for path in self._folder.glob("*.json") if path != self._file]
+        answers = await asyncio.gather(*(_nudge(path.with_suffix(".sock")) for path in slots))
+        for path, spread in zip(slots, answers, strict=True):
+            merged.add(_read(path), gauges=spread is not None)
+            if spread is not None:
+                spreads.append(spread)
+        return merged, spreads
 
     def _own(self) -> list[Metric]:
         """This worker's samples, and those of the ones before it in the slot."""
@@ -159,21 +174,22 @@ class MetricSlot:
     async def _nudged(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             self._write()
-            writer.write(b"\n")
+            writer.write(orjson.dumps(self._metrics.spread.told()))
             await writer.drain()
         writer.close()
 
 
-async def _nudge(path: Path) -> bool:
-    """Whether the worker of this socket wrote its slot just now."""
-    with suppress(OSError, TimeoutError):
+async def _nudge(path: Path) -> Spread | None:
+    """What the worker of this socket answers once it wrote its slot; None from one that died."""
+    with suppress(OSError, TimeoutError, orjson.JSONDecodeError):
         async with asyncio.timeout(_NUDGE_S):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
-                return await reader.read(1) == b"\n"
+                answer: Spread = orjson.loads(await reader.read())
+                return answer
             finally:
                 writer.close()
-    return False
+    return None
 
 
 def _read(path: Path) -> list[Metric]:

@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from service.drift import Figures, Pair
 from service.drift_figures import DriftFigures
 from service.errors import DeadlineExceeded, InvalidField
+from service.score_spread import ScoreSpread
 from service.task_figures import Outcome, TaskFigures
 from service.timeline import STAGES, Stage, request_timeline
 
@@ -96,6 +97,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._task_figures = TaskFigures()
         self.registry.register(self._task_figures)
+        self.spread = ScoreSpread()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"taskgraft_{name}", text, labels, registry=self.registry)
@@ -202,6 +204,7 @@ class Metrics:
     def serve_tasks(self, names: Sequence[str], generation: int) -> None:
         """The live tasks are these now; the series of all others end."""
         self._task_figures.keep(names)
+        self.spread.keep(names)
         self.tasks_resident.set(len(names))
         self.generation.set(generation)
         self._own_generation.set(generation)

@@ -17,6 +17,7 @@ from contract.schema import FeatureSchema
 from service.api.admin import Rollback
 from service.api.backbone import UpgradeBody
 from service.api.guard import OPEN_PATHS
+from service.api.live import PLAYGROUND
 from service.api.oip import LENGTH_HEADER, TAG
 from service.api.routing import RoutingBody
 from service.api.views import refusals
@@ -66,14 +67,25 @@ def public_document(app: FastAPI, schema: FeatureSchema, settings: Settings) -> 
     return document
 
 
-def admin_document(app: FastAPI) -> Document:
+def admin_document(app: FastAPI, schema: FeatureSchema, settings: Settings) -> Document:
     """The admin port: every path but the open ones asks for a bearer token."""
     document = _document(app)
     schemes = {"token": {"type": "http", "scheme": "bearer"}}
     document["components"]["securitySchemes"] = schemes
     for body in (Rollback, RoutingBody, UpgradeBody):
-        schema = body.model_json_schema(ref_template=_REF.format(name="{model}"))
-        document["components"]["schemas"] |= schema.pop("$defs", {}) | {body.__name__: schema}
+        shape = body.model_json_schema(ref_template=_REF.format(name="{model}"))
+        document["components"]["schemas"] |= shape.pop("$defs", {}) | {body.__name__: shape}
+    structs = documented_score_type(schema, settings), ScoreAnswer
+    references, components = msgspec.json.schema_components(structs, ref_template=_REF)
+    document["components"]["schemas"] |= components
+    document["paths"][PLAYGROUND] = {
+        "post": _operation(
+            ("console", "Score one user's candidates, as the public port does"),
+            references[0],
+            {"200": ("Scores, in the order of item_ids.", references[1])},
+            (400, 404, 413, 415, 422, 429, 503, 504),
+        )
+    }
     for path, operations in document["paths"].items():
         if path in OPEN_PATHS:
             continue

@@ -120,6 +120,8 @@ class Scorer:
         self._metrics.scored(names, len(request.item_ids), degraded)
         if plan.compared:
             self._compare(plan, scored)
+        if self._metrics.spread.due():
+            self._look(plan, scored)
         answering = plan.versions(prompts)
         versions = {name: answering.get(name, 0) for name in names}
         return ScoreResult(
@@ -131,6 +133,13 @@ class Scorer:
         self._metrics.canaries_scored(plan.canaries, len(scored.prompts))
         observe = self._registry.drift.observe
         asyncio.get_running_loop().call_soon(observe, plan.compared, scored.prompts)
+
+    def _look(self, plan: Plan, scored: Scored) -> None:
+        """See how these scores are spread, once the answer is out."""
+        columns = {(name, 0): column for name, column in scored.heads.items()}
+        for at, one in enumerate(plan.residents):
+            columns[one.header.task, one.version] = scored.prompts[:, at]
+        asyncio.get_running_loop().call_soon(self._metrics.spread.observe, columns)
 
     def _tasks(self, request: ScoreRequest, snapshot: Snapshot) -> Sequence[str]:
         live = snapshot.names

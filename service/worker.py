@@ -48,7 +48,7 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
     sockets = socket.socket(fileno=birth.public), socket.socket(fileno=birth.admin)
     metrics = Metrics(worker=str(birth.slot))
     slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
-    service = create_service(birth.settings, open_parts, metrics, slot.exposition)
+    service = create_service(birth.settings, open_parts, metrics, slot)
     server = Server(service, sockets, early=birth.early, on_ready=lambda: channel.sendall(ready()))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.retire)

@@ -4,7 +4,8 @@
     route   --Requires(scope)--> the Token                      | NotAllowed
 
 The guard stands before routing, so that without a token nobody learns which paths there are. Only
-/livez is open. Who was refused is worth a line in the log, but not a line for each of a flood.
+/livez and the console's files are open; they tell nothing of the tasks. Who was refused is worth a
+line in the log, but not a line for each of a flood.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import auth
 from service.api.boundary import HEADERS
+from service.api.console import CONSOLE_PATHS
 from service.errors import NotAllowed, NotAuthenticated
 from service.login_limit import LoginLimit
 
-OPEN_PATHS = frozenset({"/livez"})
+OPEN_PATHS = frozenset({"/livez", *CONSOLE_PATHS})
 _TOKEN = "taskgraft.token"
 _LONGEST_PATH = 200
 _log = structlog.get_logger()

@@ -1,13 +1,12 @@
 """GET /livez, /readyz and /metrics: what a cluster asks a process.
 
-    Gate + TaskRegistry --> 200 or 503          Exposition --> text for a scraper
+    Gate + TaskRegistry --> 200 or 503          FleetFigures --> text for a scraper
 
 Neither answer depends on the feature store: were it down, the whole fleet would leave at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -15,8 +14,7 @@ from pydantic import BaseModel, Field
 
 from service.api.ports import Tasks
 from service.gate import Gate
-
-Exposition = Callable[[str | None], Awaitable[tuple[bytes, str]]]  # Accept -> text, its type
+from service.live_figures import FleetFigures
 
 
 class Alive(BaseModel):
@@ -44,7 +42,7 @@ def live_router() -> APIRouter:
     return router
 
 
-def health_router(gate: Gate, tasks: Tasks, exposition: Exposition) -> APIRouter:
+def health_router(gate: Gate, tasks: Tasks, figures: FleetFigures) -> APIRouter:
     """For the public port."""
     router = APIRouter(tags=["health"])
 
@@ -66,8 +64,8 @@ def health_router(gate: Gate, tasks: Tasks, exposition: Exposition) -> APIRouter
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
-    async def figures(request: Request) -> Response:
-        body, content_type = await exposition(request.headers.get("accept"))
+    async def metrics(request: Request) -> Response:
+        body, content_type = await figures.exposition(request.headers.get("accept"))
         return Response(body, headers={"Content-Type": content_type})
 
     return router

@@ -47,7 +47,7 @@ class ScoreRoute:
                 request = self._decoder.score(body)
             result = await score_in_turn(self._gate, self._scorer, request)
             with self._metrics.stage("write"):
-                await send_json(send, 200, _serialise(result, scope[REQUEST_ID]))
+                await send_json(send, 200, serialise(result, scope[REQUEST_ID]))
 
 
 async def score_in_turn(gate: Gate, scorer: Scores, request: ScoreRequest) -> Answer:
@@ -57,7 +57,8 @@ async def score_in_turn(gate: Gate, scorer: Scores, request: ScoreRequest) -> An
         return await scorer.score(request)
 
 
-def _serialise(result: Answer, request_id: str) -> bytes:
+def serialise(result: Answer, request_id: str) -> bytes:
+    """The body of a score's answer."""
     answer = {
         "request_id": request_id,
         "model": result.model,

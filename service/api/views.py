@@ -119,6 +119,45 @@ class DriftView(_View):
     versions: list[VersionDriftView]
 
 
+class TaskCountsView(_View):
+    """A task's requests by outcome, their seconds, and its rows."""
+
+    requests: dict[str, int]
+    seconds: float
+    rows: int
+    canary_rows: int
+
+
+class LiveView(_View):
+    """Counters of all workers of this service; rates are differences between two answers."""
+
+    generation: int
+    status: Literal["starting", "ready", "draining"]
+    behind: str = Field(description="Why the worker asked does not follow the wanted tasks.")
+    at: float = Field(description="Seconds of a clock of this host; only differences count.")
+    workers: int
+    in_flight: int
+    requests: dict[str, int] = Field(description="Scoring requests by status class.")
+    refusals: dict[str, int] = Field(description="Of scoring, by error code.")
+    bounds: list[float] = Field(description="Upper ends of the latency classes, in seconds.")
+    latency: list[int] = Field(description="Scoring requests per class; the last has no end.")
+    tiers: dict[str, int] = Field(description="Answers by where their history came from.")
+    store_faults: dict[str, int]
+    tasks: dict[str, TaskCountsView]
+    spread_bounds: list[float] = Field(description="Probabilities between the bins of spread.")
+    spread: dict[str, dict[str, list[int]]] = Field(
+        description="Task, version, rows per bin: of a few requests a second, since each start."
+    )
+
+
+class TokenView(_View):
+    """The caller's token."""
+
+    name: str
+    scopes: list[str]
+    expires_s: int | None = Field(description="Seconds since 1970; null for never.")
+
+
 class BackboneView(_View):
     """The backbone that scores, the one that a rollback leads to, and one being made ready."""
 

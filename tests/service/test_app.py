@@ -79,7 +79,7 @@ async def test_a_route_opens_to_its_scope_alone(
 
 
 @pytest.mark.parametrize(("method", "path", "needed"), list(admin_routes()))
-async def test_without_a_token_only_livez_opens(
+async def test_without_a_token_only_livez_and_the_console_open(
     admin: httpx.AsyncClient, method: str, path: str, needed: Scope | None
 ) -> None:
     answer = await admin.request(method, path)
@@ -88,7 +88,21 @@ async def test_without_a_token_only_livez_opens(
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "/livez/", "//livez", "/LIVEZ", "/livez/../v1/tasks", "/docs", "/"]
+    "path",
+    [
+        "/nowhere",
+        "/livez/",
+        "/livez//",
+        "/LIVEZ",
+        "/livez/../v1/tasks",
+        "/docs",
+        "/index.html",
+        "/console",
+        "/console/",
+        "/console/console.html",
+        "/console/../app.py",
+        "/console/%2e%2e/app.py",
+    ],
 )
 async def test_without_a_token_nobody_learns_which_paths_there_are(
     admin: httpx.AsyncClient, path: str

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metric_slots import MetricSlot
@@ -132,3 +133,23 @@ async def test_a_scraper_gets_the_form_it_asks_for(tmp_path: Path) -> None:
         text, kind = await one.slot.exposition("application/openmetrics-text; version=1.0.0")
         assert kind.startswith("application/openmetrics-text")
         assert text.endswith(b"# EOF\n")
+
+
+async def test_live_figures_are_those_of_all_workers_with_the_spread_of_their_scores(
+    tmp_path: Path,
+) -> None:
+    async with workers(tmp_path, 3) as found:
+        for worker in found:
+            worker.metrics.serve_tasks(["click"], 1)
+            worker.metrics.request("/v1/score")(200, 0.002, None)
+            worker.metrics.request("/v1/tasks")(200, 0.002, None)
+            worker.metrics.scored(["click"], 5, "stale")
+            worker.metrics.spread.observe({("click", 0): np.full(5, 0.5, dtype=np.float32)})
+        await found[0].value("workers")  # writes every slot
+        found[0].die()
+        live = await found[1].slot.live({"/v1/score"})
+    assert (live.requests, live.tiers) == ({"2xx": 3}, {"stale": 3})
+    assert sum(live.latency) == 3
+    assert live.tasks["click"].rows == 15
+    assert sum(live.spread["click"]["0"]) == 10  # of those that answer
+    assert live.workers == 2
