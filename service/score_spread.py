@@ -2,9 +2,10 @@
 
     columns of one request --ScoreSpread.observe--> rows per bin --told--> GET /v1/live
 
-Time decides which requests are looked at, so the price does not rise with traffic, and a service
-with few requests shows each of them. Bins are even in log-odds, as in drift.py: rare events are
-seen as finely as others.
+Time decides which requests are looked at: 20 a second at most, and fewer where looking takes
+longer. So it takes a five-hundredth of the time with any number of tasks, however high the traffic,
+and a service with few requests shows each of them. Bins are even in log-odds, as in drift.py: rare
+events are seen as finely as others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOOK_EVERY_S = 0.05
+_REST = 500  # times what the last look took
 _MOST_ROWS = 64  # of one request
 _MOST_VERSIONS = 4  # of one task: the newest that were seen
 BOUNDS = 1 / (1 + np.exp(-np.arange(-6.0, 6.0 + 1e-9, 0.5)))
@@ -46,6 +48,7 @@ class ScoreSpread:
         """
         if not columns:
             return
+        since = time.monotonic()
         rows = len(next(iter(columns.values())))
         step = -(-rows // _MOST_ROWS)
         scores = np.stack([column[::step] for column in columns.values()])
@@ -56,6 +59,8 @@ class ScoreSpread:
             versions[version] = versions.get(version, 0) + counts
             if len(versions) > _MOST_VERSIONS:
                 del versions[next(iter(versions))]
+        until = time.monotonic()
+        self._next = max(self._next, until + _REST * (until - since))
 
     def keep(self, names: Collection[str]) -> None:
         """These tasks are live now; what was seen of any other is dropped."""

@@ -113,9 +113,9 @@ class Page {
 
   async look() {
     const { last, error } = this.live;
-    this.notices.replaceChildren(...this.warnings());
-    this.state.className = `state ${error ? "bad" : this.notices.childElementCount ? "warn" : ""}`;
-    this.state.textContent = error ? "no answer" : this.notices.childElementCount ? "degraded" : last.status;
+    const warned = this.warn();
+    this.state.className = `state ${error ? "bad" : warned ? "warn" : ""}`;
+    this.state.textContent = error ? "no answer" : warned ? "degraded" : last.status;
     if (error || !last) return;
     this.generation.textContent = whole(last.generation);
     this.links.get("tasks").lastChild.textContent = whole(this.tasks.all.length);
@@ -123,6 +123,14 @@ class Page {
     if (this.tasks.generation !== last.generation) await this.reread();
     this.view.look?.();
     this.tell();
+  }
+
+  /** Whether there is anything to warn of. Unchanged warnings stay, so that they are read out once. */
+  warn() {
+    const warnings = this.warnings();
+    const said = (elements) => [...elements].map((element) => element.textContent).join();
+    if (said(warnings) !== said(this.notices.children)) this.notices.replaceChildren(...warnings);
+    return warnings.length > 0;
   }
 
   warnings() {

@@ -5,7 +5,7 @@ import { badge, card, field, h, refusal } from "./dom.js";
 import { fixed } from "./figures.js";
 import { table } from "./table.js";
 
-const SHOWN = 6; // tasks that are chosen at first
+const SHOWN = 5; // tasks that are chosen at first
 
 /** Indices of the items, best first; equal sums keep the order of the request. */
 export function ranking(scores, weights) {
@@ -23,7 +23,7 @@ function rankTable(names, scores) {
       { title: "Moved", num: true, same: (row) => row.moved, node: (row) => h("span", { className: row.moved > 0 ? "up" : "down" }, row.moved ? `${row.moved > 0 ? "↑" : "↓"}${Math.abs(row.moved)}` : "") },
       { title: "Item", text: (row) => row.item },
       { title: "Weighted sum", num: true, text: (row) => fixed(row.sum) },
-      ...names.map((name) => ({ title: name, num: true, text: (row) => fixed(scores[name][row.index], 6) })),
+      ...names.map((name) => ({ title: name, num: true, text: (row) => fixed(scores[name][row.index]) })),
     ],
     (row) => row.index,
     "Choose a task.",

@@ -87,6 +87,7 @@ function driftTable(guard) {
 export function routingPart({ api, may, changed }) {
   let name = null;
   let guard = null;
+  let shown = null;
   const drift = driftTable(() => guard);
   const said = h("div");
   const { inputs, element: fields } = form((event) => {
@@ -121,10 +122,14 @@ export function routingPart({ api, may, changed }) {
     element.hidden = task.kind === "head";
     if (element.hidden) return;
     const routing = await api.get(`${taskPath(name)}/routing`);
-    for (const select of [inputs.stable, inputs.canary, inputs.shadow]) offer(select, task.versions);
+    const now = JSON.stringify([routing.name, { ...routing, generation: 0 }, task.versions.map((v) => v.version)]);
+    if (now !== shown) { // else what somebody is typing stays
+      for (const select of [inputs.stable, inputs.canary, inputs.shadow]) offer(select, task.versions);
+      show(inputs, routing);
+      said.replaceChildren();
+    }
+    shown = now;
     guard = routing.guard;
-    show(inputs, routing);
-    said.replaceChildren();
     await follow();
   }
 

@@ -280,6 +280,23 @@ def test_without_its_store_the_service_is_shown_as_degraded(
         visit.picture("degraded")
 
 
+def test_a_hidden_tab_asks_for_nothing_and_looks_at_once_when_it_is_seen(visit: Visit) -> None:
+    visit.go(token=SECRET)
+    page = visit.page
+    expect(page.get_by_text("ready", exact=True)).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    turn = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true });"
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(turn % "true" + tell)
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(2500)
+    assert asked == []
+    with page.expect_request("**/v1/live"):
+        page.evaluate(turn % "false" + tell)
+
+
 def test_who_may_only_read_is_offered_no_change(visit: Visit) -> None:
     visit.go("graft", token=READ_SECRET)
     page = visit.page

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.live_server import ADMIN
 from tests.service.test_registry import renamed
 from tests.service.tiny import BUNDLE, prompt_bytes
 from tests.service_process import ServiceProcess, until
@@ -267,3 +268,18 @@ def wants_traffic(replica: ServiceProcess) -> bool:
     with suppress(httpx.TransportError):
         return httpx.get(f"{replica.public}/readyz", timeout=5).status_code == 200
     return False
+
+
+def test_whichever_worker_is_asked_tells_the_live_figures_of_all(service: ServiceProcess) -> None:
+    def live() -> dict[str, Any]:
+        answer = httpx.get(f"{service.admin}/v1/live", headers=ADMIN, timeout=30)
+        document: dict[str, Any] = answer.raise_for_status().json()
+        return document
+
+    until(lambda: whole(service))
+    before = live()["requests"].get("2xx", 0)
+    scored = len(list(service.answers_of_each()))
+    after = live()
+    assert after["workers"] == scored == 2
+    assert after["requests"]["2xx"] >= before + scored
+    assert sum(after["spread"]["click"]["0"]) >= 3 * scored

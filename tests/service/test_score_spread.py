@@ -48,6 +48,24 @@ def test_requests_are_looked_at_a_few_times_a_second(monkeypatch: pytest.MonkeyP
     assert spread.due()
 
 
+def test_a_look_that_took_long_is_followed_by_a_long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+
+    def later() -> float:
+        nonlocal now
+        now += 0.01
+        return now
+
+    monkeypatch.setattr("time.monotonic", later)
+    spread = ScoreSpread()
+    assert spread.due()
+    spread.observe({("click", 0): column(0.5)})
+    now += 4.9
+    assert not spread.due()
+    now += 0.2
+    assert spread.due()
+
+
 def test_removed_tasks_and_old_versions_are_forgotten() -> None:
     spread = ScoreSpread()
     for version in range(1, 10):
