@@ -50,7 +50,9 @@ export class Api {
     let answer;
     try {
       answer = await fetch(path, {
-        method, body, headers: { ...headers, Authorization: `Bearer ${this.token}` },
+        method,
+        body,
+        headers: { ...headers, Authorization: `Bearer ${this.token}` },
       });
     } catch {
       throw new Refused(0, { code: "no_answer", message: "The service does not answer." });

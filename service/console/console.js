@@ -14,7 +14,13 @@ import { followTheme, toggleTheme } from "./theme.js";
 import { trafficView } from "./traffic.js";
 import { workersView } from "./workers.js";
 
-const PLACES = [["overview", "Overview"], ["tasks", "Tasks"], ["workers", "Workers"], ["graft", "Graft"], ["playground", "Playground"]];
+const PLACES = [
+  ["overview", "Overview"],
+  ["tasks", "Tasks"],
+  ["workers", "Workers"],
+  ["graft", "Graft"],
+  ["playground", "Playground"],
+];
 
 /** All tasks, read again whenever the generation has moved. */
 class Tasks {
@@ -40,12 +46,20 @@ class Page {
     this.live = new Live(api);
     this.tasks = new Tasks(api);
     const context = {
-      api, live: this.live, tasks: this.tasks, probe: new Probe(schema),
-      may: { graft: who.scopes.includes("graft") }, changed: (said) => this.changed(said),
+      api,
+      live: this.live,
+      tasks: this.tasks,
+      probe: new Probe(schema),
+      may: { graft: who.scopes.includes("graft") },
+      changed: (said) => this.changed(said),
     };
     this.views = {
-      overview: trafficView(context), tasks: tasksView(context), task: taskView(context),
-      workers: workersView(context), graft: graftView(context), playground: playgroundView(context),
+      overview: trafficView(context),
+      tasks: tasksView(context),
+      task: taskView(context),
+      workers: workersView(context),
+      graft: graftView(context),
+      playground: playgroundView(context),
     };
     this.build(who, model);
     this.live.addEventListener("look", () => this.look());
@@ -54,24 +68,77 @@ class Page {
   }
 
   build(who, model) {
-    this.links = new Map(PLACES.map(([key, title]) => [key, h("a", { href: `#${key}` }, title, h("span", { className: "count" }))]));
+    this.links = new Map(
+      PLACES.map(([key, title]) => [
+        key,
+        h("a", { href: `#${key}` }, title, h("span", { className: "count" })),
+      ]),
+    );
     this.state = h("p", { className: "state" }, "reading…");
-    this.toast = h("p", { className: "toast", role: "status", onclick: () => this.toast.replaceChildren() });
+    this.toast = h("p", {
+      className: "toast",
+      role: "status",
+      onclick: () => this.toast.replaceChildren(),
+    });
     this.title = h("h1");
     this.note = h("small");
     this.notices = h("div", { "aria-live": "polite" });
     this.place = h("div");
     this.generation = h("span", { className: "mono" });
-    const side = h("aside", { className: "side" },
-      h("div", { className: "brand" }, h("img", { src: "/console/icon.svg", alt: "" }), "taskgraft"),
+    const side = h(
+      "aside",
+      { className: "side" },
+      h(
+        "div",
+        { className: "brand" },
+        h("img", { src: "/console/icon.svg", alt: "" }),
+        "taskgraft",
+      ),
       h("nav", { "aria-label": "Console" }, [...this.links.values()]),
-      h("footer", {},
-        this.state, h("span", { className: "soft" }, "Model ", h("span", { className: "mono", title: model.fingerprint }, model.model)),
-        h("span", { className: "soft" }, "Generation ", this.generation), h("span", { className: "soft" }, who.name, ` (${who.scopes.join(", ")})`),
-        h("div", { className: "row" }, h("button", { onclick: toggleTheme }, "Theme"), h("button", { onclick: () => leave() }, "Sign out"))));
-    this.main = h("main", { id: "main", tabIndex: -1 }, h("div", { className: "heading" }, this.title, this.note), this.notices, this.place);
-    const skip = h("a", { className: "skip", href: "#main", onclick: (event) => { event.preventDefault(); this.main.focus(); } }, "Skip to content");
-    document.body.replaceChildren(skip, h("div", { className: "shell" }, side, this.main), this.toast);
+      h(
+        "footer",
+        {},
+        this.state,
+        h(
+          "span",
+          { className: "soft" },
+          "Model ",
+          h("span", { className: "mono", title: model.fingerprint }, model.model),
+        ),
+        h("span", { className: "soft" }, "Generation ", this.generation),
+        h("span", { className: "soft" }, who.name, ` (${who.scopes.join(", ")})`),
+        h(
+          "div",
+          { className: "row" },
+          h("button", { onclick: toggleTheme }, "Theme"),
+          h("button", { onclick: () => leave() }, "Sign out"),
+        ),
+      ),
+    );
+    this.main = h(
+      "main",
+      { id: "main", tabIndex: -1 },
+      h("div", { className: "heading" }, this.title, this.note),
+      this.notices,
+      this.place,
+    );
+    const skip = h(
+      "a",
+      {
+        className: "skip",
+        href: "#main",
+        onclick: (event) => {
+          event.preventDefault();
+          this.main.focus();
+        },
+      },
+      "Skip to content",
+    );
+    document.body.replaceChildren(
+      skip,
+      h("div", { className: "shell" }, side, this.main),
+      this.toast,
+    );
   }
 
   async start() {
@@ -88,7 +155,7 @@ class Page {
 
   get view() {
     const [place, name] = location.hash.slice(1).split("/");
-    return place === "tasks" && name ? this.views.task : this.views[place] ?? this.views.overview;
+    return place === "tasks" && name ? this.views.task : (this.views[place] ?? this.views.overview);
   }
 
   show() {
@@ -125,7 +192,7 @@ class Page {
     this.tell();
   }
 
-  /** Whether there is anything to warn of. Unchanged warnings stay, so that they are read out once. */
+  /** Whether there is anything to warn of. What is unchanged stays, to be read out once. */
   warn() {
     const warnings = this.warnings();
     const said = (elements) => [...elements].map((element) => element.textContent).join();
@@ -136,11 +203,24 @@ class Page {
   warnings() {
     const { last, error } = this.live;
     const said = [];
-    if (error) said.push(["bad", "No figures. ", `${error.message} What is shown is the last that was read.`]);
-    if (last?.behind) said.push(["", "Behind. ", `This worker does not follow the wanted tasks: ${last.behind}`]);
+    if (error)
+      said.push([
+        "bad",
+        "No figures. ",
+        `${error.message} What is shown is the last that was read.`,
+      ]);
+    if (last?.behind)
+      said.push(["", "Behind. ", `This worker does not follow the wanted tasks: ${last.behind}`]);
     const share = this.live.share(degraded, (look) => total(look.tiers));
-    if (share) said.push(["", "Degraded. ", `${percent(share)}% of the last answers were given without the feature store.`]);
-    return said.map(([kind, title, text]) => h("p", { className: `notice ${kind}` }, h("strong", {}, title), text));
+    if (share)
+      said.push([
+        "",
+        "Degraded. ",
+        `${percent(share)}% of the last answers were given without the feature store.`,
+      ]);
+    return said.map(([kind, title, text]) =>
+      h("p", { className: `notice ${kind}` }, h("strong", {}, title), text),
+    );
   }
 
   async reread() {

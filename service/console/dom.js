@@ -11,7 +11,9 @@ export function h(tag, properties = {}, ...children) {
     else if (name in element && !name.includes("-")) element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat().filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -23,7 +25,12 @@ export function svg(tag, attributes = {}, ...children) {
 }
 
 export function card(title, ...children) {
-  return h("section", { className: "card" }, h("header", {}, h("h2", {}, title)), h("div", { className: "stack" }, ...children));
+  return h(
+    "section",
+    { className: "card" },
+    h("header", {}, h("h2", {}, title)),
+    h("div", { className: "stack" }, ...children),
+  );
 }
 
 export function badge(text, kind = "") {

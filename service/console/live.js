@@ -30,7 +30,8 @@ export class Live extends EventTarget {
     clearTimeout(this.timer);
     try {
       const [now, workers] = await Promise.all([
-        this.api.get("/v1/live"), this.api.get("/v1/workers"),
+        this.api.get("/v1/live"),
+        this.api.get("/v1/workers"),
       ]);
       if (this.last && now.at < this.last.at) this.looks = []; // another host, or a restart
       this.looks = [...this.looks, now].slice(-KEPT);

@@ -20,7 +20,9 @@ function offer(select, found) {
 
 function form(submit) {
   const inputs = {
-    stable: versions("stable"), canary: versions("canary", "none"), shadow: versions("shadow", "none"),
+    stable: versions("stable"),
+    canary: versions("canary", "none"),
+    shadow: versions("shadow", "none"),
     percent: number("percent", { min: 0, max: 100, step: "any", value: "5" }),
     maxPsi: number("max_psi", { min: 0, step: "any", placeholder: "0.25" }),
     minOverlap: number("min_overlap", { min: 0, max: 1, step: "any", placeholder: "0.7" }),
@@ -32,13 +34,16 @@ function form(submit) {
     h(
       "div",
       { className: "fields" },
-      field("Stable", inputs.stable), field("Canary", inputs.canary),
-      field("Canary, % of users", inputs.percent), field("Shadow", inputs.shadow),
+      field("Stable", inputs.stable),
+      field("Canary", inputs.canary),
+      field("Canary, % of users", inputs.percent),
+      field("Shadow", inputs.shadow),
     ),
     h(
       "div",
       { className: "fields" },
-      field("Guard: most psi", inputs.maxPsi), field("Guard: least overlap", inputs.minOverlap),
+      field("Guard: most psi", inputs.maxPsi),
+      field("Guard: least overlap", inputs.minOverlap),
       field("Guard: after rows", inputs.minRows),
     ),
   );
@@ -63,7 +68,9 @@ function wanted(inputs) {
     stable: given(inputs.stable),
     canary: canary === null ? null : { version: canary, percent: given(inputs.percent) ?? 0 },
     shadow: given(inputs.shadow),
-    guard: guarded ? { max_psi: limits[0], min_overlap: limits[1], min_rows: given(inputs.minRows) ?? 1000 } : null,
+    guard: guarded
+      ? { max_psi: limits[0], min_overlap: limits[1], min_rows: given(inputs.minRows) ?? 1000 }
+      : null,
   };
 }
 
@@ -73,10 +80,29 @@ function driftTable(guard) {
   return table(
     [
       { title: "Version", text: (v) => `v${v.version}` },
-      { title: "Role", same: (v) => v.roles.join(), node: (v) => h("span", { className: "row" }, v.roles.map((role) => badge(role, "on"))) },
+      {
+        title: "Role",
+        same: (v) => v.roles.join(),
+        node: (v) =>
+          h(
+            "span",
+            { className: "row" },
+            v.roles.map((role) => badge(role, "on")),
+          ),
+      },
       { title: "Rows", num: true, text: (v) => whole(v.rows) },
-      { title: "psi", num: true, same: (v) => `${v.psi} ${over(v)}`, node: (v) => h("span", { className: over(v) ? "down" : "" }, fixed(v.psi, 3)) },
-      { title: "Overlap of the best", num: true, same: (v) => `${v.overlap} ${under(v)}`, node: (v) => h("span", { className: under(v) ? "down" : "" }, fixed(v.overlap, 3)) },
+      {
+        title: "psi",
+        num: true,
+        same: (v) => `${v.psi} ${over(v)}`,
+        node: (v) => h("span", { className: over(v) ? "down" : "" }, fixed(v.psi, 3)),
+      },
+      {
+        title: "Overlap of the best",
+        num: true,
+        same: (v) => `${v.overlap} ${under(v)}`,
+        node: (v) => h("span", { className: under(v) ? "down" : "" }, fixed(v.overlap, 3)),
+      },
     ],
     (v) => v.version,
     "Nothing is compared: choose a canary or a shadow.",
@@ -95,8 +121,21 @@ export function routingPart({ api, may, changed }) {
     apply();
   });
   const button = h("button", { className: "primary", disabled: !may.graft }, "Apply routing");
-  fields.append(h("div", { className: "row" }, button, !may.graft && h("small", {}, "Needs a token of scope graft.")), said);
-  const element = card("Routing", fields, h("h3", {}, "Drift from the stable version"), drift.element);
+  fields.append(
+    h(
+      "div",
+      { className: "row" },
+      button,
+      !may.graft && h("small", {}, "Needs a token of scope graft."),
+    ),
+    said,
+  );
+  const element = card(
+    "Routing",
+    fields,
+    h("h3", {}, "Drift from the stable version"),
+    drift.element,
+  );
 
   async function apply() {
     button.disabled = true;
@@ -122,9 +161,15 @@ export function routingPart({ api, may, changed }) {
     element.hidden = task.kind === "head";
     if (element.hidden) return;
     const routing = await api.get(`${taskPath(name)}/routing`);
-    const now = JSON.stringify([routing.name, { ...routing, generation: 0 }, task.versions.map((v) => v.version)]);
-    if (now !== shown) { // else what somebody is typing stays
-      for (const select of [inputs.stable, inputs.canary, inputs.shadow]) offer(select, task.versions);
+    const now = JSON.stringify([
+      routing.name,
+      { ...routing, generation: 0 },
+      task.versions.map((v) => v.version),
+    ]);
+    if (now !== shown) {
+      // else what somebody is typing stays
+      for (const select of [inputs.stable, inputs.canary, inputs.shadow])
+        offer(select, task.versions);
       show(inputs, routing);
       said.replaceChildren();
     }

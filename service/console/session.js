@@ -16,7 +16,11 @@ export function forgetToken() {
 /** The sign-in page; calls `enter(api, who)` with a token that may read. */
 export function signIn(enter, said = "") {
   const input = h("input", {
-    type: "password", name: "token", autocomplete: "off", required: true, spellcheck: false,
+    type: "password",
+    name: "token",
+    autocomplete: "off",
+    required: true,
+    spellcheck: false,
     placeholder: "tg_…",
   });
   const told = h("p", { className: "notice bad", role: "alert", hidden: !said }, said);
@@ -41,11 +45,20 @@ export function signIn(enter, said = "") {
     "form",
     { className: "card", onsubmit: submit },
     h("div", { className: "brand" }, h("img", { src: "/console/icon.svg", alt: "" }), "taskgraft"),
-    h("p", { className: "soft" }, "Sign in with a token of the admin port. This tab forgets it when it is closed."),
+    h(
+      "p",
+      { className: "soft" },
+      "Sign in with a token of the admin port. This tab forgets it when it is closed.",
+    ),
     told,
     field("Token", input),
     button,
-    h("small", {}, "No token yet? ", h("code", {}, "taskgraft tokens new NAME --scope read --scope graft")),
+    h(
+      "small",
+      {},
+      "No token yet? ",
+      h("code", {}, "taskgraft tokens new NAME --scope read --scope graft"),
+    ),
   );
   document.body.replaceChildren(h("div", { className: "signin" }, form));
   input.focus();

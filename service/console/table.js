@@ -11,7 +11,9 @@ export function table(columns, key, empty) {
   const known = new Map();
   const body = h("tbody");
   const none = h("p", { className: "empty" }, empty);
-  const head = columns.map((c) => h("th", { scope: "col", className: c.num ? "num" : "" }, c.title));
+  const head = columns.map((c) =>
+    h("th", { scope: "col", className: c.num ? "num" : "" }, c.title),
+  );
   const element = h(
     "div",
     { className: "scroll" },

@@ -16,17 +16,34 @@ export function taskView(context) {
   const spread = card("Scores");
   const routing = routingPart(context);
   const versions = versionTable(() => tasks.of(name), rollBack, may);
-  const versionCard = h("section", { className: "card flush" }, h("header", {}, h("h2", {}, "Versions")), versions.element);
+  const versionCard = h(
+    "section",
+    { className: "card flush" },
+    h("header", {}, h("h2", {}, "Versions")),
+    versions.element,
+  );
   const history = historyTable();
-  const historyCard = h("section", { className: "card flush" }, h("header", {}, h("h2", {}, "History")), history.element);
-  const remove = h("button", { className: "danger", disabled: !may.graft, onclick: removeTask }, "Remove task");
+  const historyCard = h(
+    "section",
+    { className: "card flush" },
+    h("header", {}, h("h2", {}, "History")),
+    history.element,
+  );
+  const remove = h(
+    "button",
+    { className: "danger", disabled: !may.graft, onclick: removeTask },
+    "Remove task",
+  );
   const element = h(
     "div",
     { className: "stack" },
     said,
-    h("div", { className: "aside" },
+    h(
+      "div",
+      { className: "aside" },
       h("div", { className: "stack" }, routing.element, versionCard, historyCard),
-      h("div", { className: "stack" }, own, spread)),
+      h("div", { className: "stack" }, own, spread),
+    ),
   );
 
   async function change(title, text, action, call, done) {
@@ -42,24 +59,42 @@ export function taskView(context) {
 
   function rollBack(version) {
     return change(
-      `Let version ${version} of ${name} score?`, `Version ${version} will score for everybody, in every worker. A canary or shadow ends.`,
-      `Score with v${version}`, () => api.post(`${taskPath(name)}/rollback`, { version }),
+      `Let version ${version} of ${name} score?`,
+      `Version ${version} will score for everybody, in every worker. A canary or shadow ends.`,
+      `Score with v${version}`,
+      () => api.post(`${taskPath(name)}/rollback`, { version }),
       `${name} scores with version ${version}.`,
     );
   }
 
   function removeTask() {
     const text = "No request will be scored for it any more. Its history stays.";
-    return change(`Remove ${name}?`, text, "Remove", () => api.remove(taskPath(name)), `${name} was removed.`);
+    return change(
+      `Remove ${name}?`,
+      text,
+      "Remove",
+      () => api.remove(taskPath(name)),
+      `${name} was removed.`,
+    );
   }
 
   function showFacts(task) {
-    const pairs = [["Kind", task.kind === "head" ? "in the bundle" : "grafted"], ["Version", String(task.version ?? "dormant")], ["Parameters", whole(task.parameters)]];
+    const pairs = [
+      ["Kind", task.kind === "head" ? "in the bundle" : "grafted"],
+      ["Version", String(task.version ?? "dormant")],
+      ["Parameters", whole(task.parameters)],
+    ];
     const [metrics, provenance] = [told(task.metrics), told(task.provenance)];
     own.replaceChildren(
       card("Task", facts(pairs), h("div", { className: "row" }, task.kind === "prompt" && remove)),
-      card("Held-out figures", metrics.length ? facts(metrics) : h("p", { className: "soft" }, "None came with it.")),
-      card("Provenance", provenance.length ? facts(provenance) : h("p", { className: "soft" }, "None came with it.")),
+      card(
+        "Held-out figures",
+        metrics.length ? facts(metrics) : h("p", { className: "soft" }, "None came with it."),
+      ),
+      card(
+        "Provenance",
+        provenance.length ? facts(provenance) : h("p", { className: "soft" }, "None came with it."),
+      ),
     );
   }
 
@@ -73,9 +108,17 @@ export function taskView(context) {
     name = wanted;
     const task = tasks.of(name);
     said.replaceChildren();
-    for (const part of [own, spread, routing.element, versionCard, historyCard]) part.hidden = !task;
+    for (const part of [own, spread, routing.element, versionCard, historyCard])
+      part.hidden = !task;
     if (!task) {
-      said.replaceChildren(h("p", { className: "card empty" }, "This task is not live. ", h("a", { href: "#tasks" }, "All tasks")));
+      said.replaceChildren(
+        h(
+          "p",
+          { className: "card empty" },
+          "This task is not live. ",
+          h("a", { href: "#tasks" }, "All tasks"),
+        ),
+      );
       return;
     }
     showFacts(task);
@@ -91,33 +134,66 @@ export function taskView(context) {
   }
 
   return {
-    get title() { return name ?? "Task"; },
+    get title() {
+      return name ?? "Task";
+    },
     note: () => {
       const count = live.last?.tasks[name];
-      return count ? `${whole(total(count.requests))} requests, ${whole(count.rows)} rows since the start` : "";
+      return count
+        ? `${whole(total(count.requests))} requests, ${whole(count.rows)} rows since the start`
+        : "";
     },
-    element, show, look, refresh: () => show(name),
+    element,
+    show,
+    look,
+    refresh: () => show(name),
   };
 }
 
 function told(values) {
   return Object.entries(values)
     .filter(([, value]) => value !== "" && value !== null)
-    .map(([key, value]) => [key, typeof value === "object" ? JSON.stringify(value) : figure(value)]);
+    .map(([key, value]) => [
+      key,
+      typeof value === "object" ? JSON.stringify(value) : figure(value),
+    ]);
 }
 
 function versionTable(task, rollBack, may) {
   const state = (v) => (v.version === task()?.version ? "scores" : "");
   return table(
     [
-      { title: "Version", same: (v) => `${v.version} ${state(v)}`, node: (v) => h("span", { className: "row" }, `v${v.version}`, state(v) && badge("scores", "on")) },
-      { title: "Grafted (UTC)", same: (v) => v.created_at, node: (v) => h("span", { className: "nowrap" }, moment(v.created_at)) },
-      { title: "File", same: (v) => v.sha256, node: (v) => h("code", { title: v.sha256 }, v.sha256.slice(0, 12)) },
-      { title: "Signed by", text: (v) => v.signer || "–" },
-      { title: "Provenance", same: (v) => v.sha256, node: (v) => h("details", {}, h("summary", {}, "show"), facts(told(v.note))) },
       {
-        title: "", same: (v) => state(v),
-        node: (v) => h("button", { hidden: Boolean(state(v)), disabled: !may.graft, onclick: () => rollBack(v.version) }, `Use v${v.version}`),
+        title: "Version",
+        same: (v) => `${v.version} ${state(v)}`,
+        node: (v) =>
+          h("span", { className: "row" }, `v${v.version}`, state(v) && badge("scores", "on")),
+      },
+      {
+        title: "Grafted (UTC)",
+        same: (v) => v.created_at,
+        node: (v) => h("span", { className: "nowrap" }, moment(v.created_at)),
+      },
+      {
+        title: "File",
+        same: (v) => v.sha256,
+        node: (v) => h("code", { title: v.sha256 }, v.sha256.slice(0, 12)),
+      },
+      { title: "Signed by", text: (v) => v.signer || "–" },
+      {
+        title: "Provenance",
+        same: (v) => v.sha256,
+        node: (v) => h("details", {}, h("summary", {}, "show"), facts(told(v.note))),
+      },
+      {
+        title: "",
+        same: (v) => state(v),
+        node: (v) =>
+          h(
+            "button",
+            { hidden: Boolean(state(v)), disabled: !may.graft, onclick: () => rollBack(v.version) },
+            `Use v${v.version}`,
+          ),
       },
     ],
     (v) => v.version,
@@ -142,11 +218,33 @@ function historyTable() {
 
 function spreads(look, name) {
   const found = Object.entries(look.spread[name] ?? {});
-  if (!found.length) return [h("p", { className: "soft" }, "No score was seen yet. A few requests a second are looked at.")];
+  if (!found.length)
+    return [
+      h(
+        "p",
+        { className: "soft" },
+        "No score was seen yet. A few requests a second are looked at.",
+      ),
+    ];
   const bounds = look.spread_bounds;
   return found.map(([version, counts]) =>
-    h("figure", { className: "bin" },
-      h("h3", {}, version === "0" ? "of the bundle" : `version ${version}`, ` · ${whole(counts.reduce((a, b) => a + b, 0))} rows`),
+    h(
+      "figure",
+      { className: "bin" },
+      h(
+        "h3",
+        {},
+        version === "0" ? "of the bundle" : `version ${version}`,
+        ` · ${whole(counts.reduce((a, b) => a + b, 0))} rows`,
+      ),
       histogram(counts, { label: `Scores of version ${version}` }),
-      h("div", { className: "scale" }, h("span", {}, `${percent(bounds[0])}%`), h("span", {}, "50%"), h("span", {}, `${percent(bounds.at(-1))}%`))));
+      h(
+        "div",
+        { className: "scale" },
+        h("span", {}, `${percent(bounds[0])}%`),
+        h("span", {}, "50%"),
+        h("span", {}, `${percent(bounds.at(-1))}%`),
+      ),
+    ),
+  );
 }

@@ -18,18 +18,31 @@ export function tasksView({ live, tasks }) {
   const lines = table(
     [
       {
-        title: "Task", same: (t) => t.name,
+        title: "Task",
+        same: (t) => t.name,
         node: (t) => h("a", { href: `#tasks/${encodeURIComponent(t.name)}` }, t.name),
       },
-      { title: "Kind", same: (t) => t.kind, node: (t) => badge(t.kind === "head" ? "bundle" : "grafted", t.kind === "head" ? "" : "on") },
+      {
+        title: "Kind",
+        same: (t) => t.kind,
+        node: (t) => badge(t.kind === "head" ? "bundle" : "grafted", t.kind === "head" ? "" : "on"),
+      },
       { title: "Version", num: true, text: (t) => t.version ?? "dormant" },
       { title: "Versions", num: true, text: (t) => t.versions.length || "–" },
-      { title: "Held-out figure", text: (t) => (metric(t) ? `${metric(t)[0]} ${fixed(metric(t)[1])}` : "–") },
+      {
+        title: "Held-out figure",
+        text: (t) => (metric(t) ? `${metric(t)[0]} ${fixed(metric(t)[1])}` : "–"),
+      },
       { title: "Parameters", num: true, text: (t) => whole(t.parameters) },
-      { title: "Requests/s", num: true, text: (t) => rate(live.rate(count(t.name, (c) => total(c.requests)))) },
+      {
+        title: "Requests/s",
+        num: true,
+        text: (t) => rate(live.rate(count(t.name, (c) => total(c.requests)))),
+      },
       { title: "Rows/s", num: true, text: (t) => rate(live.rate(count(t.name, (c) => c.rows))) },
       {
-        title: "Scores", same: (t) => JSON.stringify(spreadOf(live.last, t.name)),
+        title: "Scores",
+        same: (t) => JSON.stringify(spreadOf(live.last, t.name)),
         node: (t) => {
           const counts = spreadOf(live.last, t.name);
           if (!counts) return h("small", {}, "none yet");
@@ -40,7 +53,12 @@ export function tasksView({ live, tasks }) {
     (t) => t.name,
     "No task of this name.",
   );
-  const search = h("input", { type: "search", placeholder: "Filter by name", "aria-label": "Filter tasks", oninput: look });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Filter by name",
+    "aria-label": "Filter tasks",
+    oninput: look,
+  });
   const element = h(
     "div",
     { className: "stack" },
@@ -59,6 +77,8 @@ export function tasksView({ live, tasks }) {
       const grafted = tasks.all.filter((t) => t.kind === "prompt").length;
       return `${whole(tasks.all.length - grafted)} of the bundle, ${figure(grafted)} grafted`;
     },
-    element, look, refresh: look,
+    element,
+    look,
+    refresh: look,
   };
 }

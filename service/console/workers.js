@@ -9,12 +9,14 @@ export function workersView({ live }) {
     [
       { title: "Worker", text: (w) => w.id },
       {
-        title: "State", same: (w) => w.state,
+        title: "State",
+        same: (w) => w.state,
         node: (w) => badge(w.state, w.state === "serving" ? "on" : "warn"),
       },
       { title: "Generation", num: true, text: (w) => whole(w.generation) },
       {
-        title: "Behind by", num: true,
+        title: "Behind by",
+        num: true,
         text: (w) => whole(Math.max(live.last.generation - w.generation, 0)),
       },
       { title: "Reason", text: (w) => w.reason },
