@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.failures import Misuse, explain
+from commands.inspect_form import inspect
 from commands.key_forms import keys
 from commands.screen import Screen
 from commands.task_forms import URL, Json, Url, connect, tasks
@@ -36,6 +37,7 @@ groups = {"data": data, "tasks": tasks, "features": features, "tokens": tokens, 
 for name, group in groups.items():
     app.add_typer(group, name=name)
 app.command()(upgrade)
+app.command()(inspect)
 
 DataDir = Annotated[Path, typer.Option("--data", help="Folder that the data paths start from.")]
 Config = Annotated[str, typer.Argument(help="A TOML file, or a recipe's name: movielens.")]
@@ -230,16 +232,6 @@ def score(
 
     with connect(url) as client:
         command.score(Screen(as_json=json), client, (user, items), (task, weight))
-
-
-@app.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(help="A bundle or a prompt file.")], *, json: Json = False
-) -> None:
-    """Check every byte of a bundle or a prompt file, and say what it holds."""
-    from commands import inspect as command
-
-    command.inspect(Screen(as_json=json), path)
 
 
 @features.command("load")

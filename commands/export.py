@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from commands.bundle_view import stored_bytes
 from commands.screen import Screen, pairs, table
 from contract.prompt import Scalar
 from contract.prompt import read_prompt as read_prompt_file
@@ -49,9 +50,7 @@ def bundle_tables(result: ExportResult) -> tuple[Table, ...]:
     graphs = [manifest.backbone, *(task.graph for task in manifest.tasks), manifest.prompt_head]
     rows = []
     for graph in graphs:
-        weights = Path(graph.file).with_suffix(".weights").as_posix()
-        found = [manifest.files[name] for name in (graph.file, weights) if name in manifest.files]
-        size_bytes = sum(entry.size_bytes for entry in found)
+        size_bytes = stored_bytes(manifest, graph)
         ends = ", ".join(spec.name for spec in graph.outputs)
         rows.append((graph.file, f"{size_bytes / 1e3:,.0f} kB", len(graph.inputs), ends))
     facts = {

@@ -27,6 +27,7 @@ _EXTRAS = {
     "torch": "training",
     "polars": "training",
     "sklearn": "training",
+    "jinja2": "training",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

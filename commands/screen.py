@@ -13,7 +13,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
@@ -49,7 +49,7 @@ class Screen:
         """A result that another program reads line by line."""
         self.show(document) if self._as_json else self.out.file.write(text + "\n")
 
-    def show(self, document: object, *tables: Table) -> None:
+    def show(self, document: object, *tables: RenderableType) -> None:
         """The result, in the form that was asked for."""
         if self._as_json:
             text = json.dumps(document, default=_plain, ensure_ascii=False, indent=1)

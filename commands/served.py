@@ -1,6 +1,6 @@
 """`taskgraft evaluate BUNDLE`: the figures of what is served, through ONNX Runtime.
 
-bundle, prompt files, log --evaluate--> a table of metrics
+bundle, prompt files, log --evaluate--> a table of metrics, and BUNDLE-SPLIT.html beside it
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from pathlib import Path
 
 from commands.configuration import load_config
 from commands.failures import Misuse
+from commands.report.page import beside, save
+from commands.report.run_pages import evaluation_page
 from commands.screen import Screen
-from commands.train import SPLITS, metrics_table
+from commands.train import SPLITS, metrics_table, tell
 from contract.bundle import open_bundle
 from contract.prompt import read_prompt
 from export.evaluate import evaluate_bundle
@@ -37,10 +39,15 @@ def evaluate(
     grafted = [read_prompt(path.read_bytes()) for path in prompts]
     prepared = prepare(config, data_dir, bundle.lookups)
     dataset = prepared.valid if split == "valid" else prepared.test
-    measured = evaluate_bundle(bundle, grafted, dataset, Resampling())
+    found = evaluate_bundle(bundle, grafted, dataset, Resampling())
     title = f"{bundle.manifest.name}, as served, on the {split} rows"
-    document = {"split": split, "bundle": folder, "metrics": measured}
-    screen.show(document, metrics_table(title, measured))
+    facts = {"bundle": bundle.manifest.digest(), "backbone": bundle.manifest.fingerprint}
+    facts |= {f"prompt {prompt.header.task}": prompt.sha256 for prompt in grafted}
+    page = evaluation_page(title, facts, split, found)
+    report = save(screen, beside(folder, f"-{split}"), page)
+    document = {"split": split, "bundle": folder, "metrics": found.metrics, "report": report}
+    screen.show(document, metrics_table(title, found.metrics))
+    tell(screen, report)
 
 
 def _beside(folder: Path) -> TrainConfig:

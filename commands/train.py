@@ -1,6 +1,8 @@
 """`taskgraft train`, `evaluate` and `tune`: logs to a backbone, a backbone to figures, to a prompt.
 
 config, log --train--> runs/NAME/backbone/      backbone, new task --tune--> runs/NAME/prompts/TASK/
+
+Each leaves a report beside what it wrote or measured: FOLDER.html, FOLDER-SPLIT.html.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from rich.table import Table
 
 from commands.configuration import find_task, load_config
 from commands.failures import Misuse
+from commands.report.page import beside, save
+from commands.report.run_pages import backbone_page, evaluation_page, prompt_page
 from commands.screen import Screen, interval, pairs, table
-from training.checkpoint import read_checkpoint, read_prompt, write_prompt
+from training.checkpoint import Checkpoint, read_checkpoint, read_prompt, write_prompt
 from training.compare import Comparison
 from training.compare import compare as compare_ways
-from training.dataset import prepare
-from training.evaluate import evaluate as measure_model
+from training.dataset import Dataset, prepare
+from training.evaluate import Evaluation, examined, predict
 from training.fit import FitResult, fit
 from training.metrics import Resampling, TaskMetrics
+from training.report import backbone_report, prompt_report
 from training.tune import TuneResult
 from training.tune import tune as tune_prompt
 
@@ -41,8 +46,17 @@ def train(
     prepared = prepare(config, data_dir)
     with screen.watching() as watcher:
         result = fit(config, prepared, run_dir=folder, progress=watcher, resume=resume)
-    screen.show(_fit_document(result), *fit_tables(result))
+    page = backbone_page(backbone_report(result.checkpoint, prepared))
+    report = save(screen, beside(result.path), page)
+    screen.show(_fit_document(result) | {"report": report}, *fit_tables(result))
+    tell(screen, report)
     screen.note(f"next: taskgraft export {result.path} {folder / 'bundle'}")
+
+
+def tell(screen: Screen, report: Path | None) -> None:
+    """Where the report is, if it could be written."""
+    if report is not None:
+        screen.note(f"report: {report}")
 
 
 def fit_tables(result: FitResult) -> tuple[Table, ...]:
@@ -79,17 +93,25 @@ def evaluate(
     if split not in SPLITS:
         raise Misuse(f"split {split!r}; expected one of {', '.join(SPLITS)}")
     checkpoint = read_checkpoint(folder)
+    title, facts = checkpoint.card.config.name, {"backbone": checkpoint.card.fingerprint}
     if prompt_dir is not None:
         card = read_prompt(prompt_dir, checkpoint).card
-        measured = {card.task: card.metrics["valid" if split == "valid" else "test"]}
+        found = Evaluation({card.task: card.metrics["valid" if split == "valid" else "test"]}, {})
+        title, facts = card.task, facts | {"prompt": card.fingerprint}
     else:
         prepared = prepare(checkpoint.card.config, data_dir, checkpoint.lookups)
-        dataset = prepared.valid if split == "valid" else prepared.test
-        tasks = checkpoint.card.tasks
-        measured = measure_model(checkpoint.model, dataset, tasks, Resampling())
-    screen.show(
-        {"split": split, "metrics": measured}, metrics_table(f"On the {split} rows", measured)
-    )
+        found = _measured(checkpoint, prepared.valid if split == "valid" else prepared.test)
+    page = evaluation_page(title, facts, split, found)
+    report = save(screen, beside(prompt_dir or folder, f"-{split}"), page)
+    document = {"split": split, "metrics": found.metrics, "report": report}
+    screen.show(document, metrics_table(f"On the {split} rows", found.metrics))
+    tell(screen, report)
+
+
+def _measured(checkpoint: Checkpoint, dataset: Dataset) -> Evaluation:
+    tasks = checkpoint.card.tasks
+    logits = predict(checkpoint.model, dataset, tasks).logits
+    return examined(logits.double().sigmoid().numpy(), dataset, tasks, Resampling())
 
 
 def tune(
@@ -118,16 +140,20 @@ def tune(
     prepared = prepare(config, data_dir, checkpoint.lookups)
     with screen.watching() as watcher:
         result = tune_prompt(checkpoint, prepared, task, config.tune, progress=watcher)
-        write_prompt(target, result.prompt)
+        written = write_prompt(target, result.prompt)
         ways = []
         if compare:
             run_dir = folder.parent / "compare" / task.name
             ways = compare_ways(
                 checkpoint, config, prepared, task, run_dir=run_dir, progress=watcher
             )
+    page = prompt_page(prompt_report(checkpoint, written, prepared), ways)
+    report = save(screen, beside(target), page)
     document = _tune_document(result, target) | ({"compare": ways} if compare else {})
+    document["report"] = report
     tables = tune_tables(result, target)
     screen.show(document, *tables, *([ways_table(ways)] if compare else []))
+    tell(screen, report)
     bundle = folder.parent / "bundle"
     screen.note(f"next: taskgraft export {folder} {bundle} --prompt {target}")
 

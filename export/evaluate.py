@@ -1,6 +1,6 @@
 """What a bundle scores, measured: the served model itself, not the one it came from.
 
-    Bundle, prompts, Dataset --score_bundle--> probabilities --evaluate_bundle--> TaskMetrics
+    Bundle, prompts, Dataset --score_bundle--> probabilities --evaluate_bundle--> Evaluation
 
 The data must be encoded by the bundle's own lookups; a task they hold no label of is a ConfigError.
 """
@@ -17,8 +17,8 @@ from contract.prompt import Prompt
 from export.parity import Graphs, Sessions
 from training.dataset import Dataset
 from training.errors import ConfigError
-from training.evaluate import EVAL_BATCH, by_request, measure_scores
-from training.metrics import Resampling, TaskMetrics
+from training.evaluate import EVAL_BATCH, Evaluation, by_request, examined
+from training.metrics import Resampling
 
 Scores = NDArray[np.float32]
 
@@ -28,8 +28,8 @@ def evaluate_bundle(
     prompts: Sequence[Prompt],
     dataset: Dataset,
     resampling: Resampling | None = None,
-) -> dict[str, TaskMetrics]:
-    """Metrics of a bundle's own tasks and of the prompts that would be grafted onto it.
+) -> Evaluation:
+    """Figures of a bundle's own tasks and of the prompts that would be grafted onto it.
 
     Raises:
         PromptMisfit: a prompt of another backbone.
@@ -44,7 +44,7 @@ def evaluate_bundle(
             f"the configuration has no task {', '.join(unknown)}, only {list(dataset.tasks)}; "
             "give the one that the tasks were learned with"
         )
-    return measure_scores(score_bundle(bundle, prompts, dataset), dataset, tasks, resampling)
+    return examined(score_bundle(bundle, prompts, dataset), dataset, tasks, resampling)
 
 
 def score_bundle(bundle: Bundle, prompts: Sequence[Prompt], dataset: Dataset) -> Scores:

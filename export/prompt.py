@@ -29,6 +29,11 @@ from export.golden import golden_call
 from export.parity import Graphs, Sessions
 from training.checkpoint import Checkpoint, PromptCheckpoint
 from training.dataset import Dataset
+from training.inputs import Inputs
+from training.report import attention_at
+
+# A header holds 64 values of its making, and says other things too.
+_MOST_SOURCES = 40
 
 
 def export_prompt(
@@ -68,10 +73,22 @@ def export_prompt(
     inputs, arrays = golden_call(checkpoint.schema, dataset)
     with torch.no_grad():
         scores = torch.sigmoid(prompt.head(checkpoint.model.represent(inputs))).numpy()
-    header = _header(prompt, manifest, provenance or {})
+    told = _attention(checkpoint, prompt, inputs) | dict(provenance or {})
+    header = _header(prompt, manifest, told)
     data = write_prompt(header, tensors, arrays, scores)
     _prove(opened, read_prompt(data))
     return data
+
+
+def _attention(
+    checkpoint: Checkpoint, prompt: PromptCheckpoint, inputs: Inputs
+) -> dict[str, Scalar]:
+    """Whom the prompt hears on the golden rows; nothing of a backbone with very many tasks."""
+    found = attention_at(checkpoint.model, prompt, inputs)
+    if len(found.sources) > _MOST_SOURCES:
+        return {}
+    named = {f"attention {task}": round(weight, 4) for task, weight in found.sources.items()}
+    return {**named, "gate mixture": round(found.mixture, 4), "gate shared": round(found.shared, 4)}
 
 
 def _header(

@@ -67,6 +67,7 @@ class Dataset:
         labels: (R, T_all) float32, 0 where unknown.
         mask: (R, T_all) bool, True where the label is known.
         users: (R,) int64, a number per user, the same in all splits; 0 without users.
+        has_users: whether the log names them.
         requests: (R,) int64, a number per request, for shuffling whole requests.
     """
 
@@ -76,11 +77,11 @@ class Dataset:
         self._world, self._rows = world, rows
         self.tasks = world.tasks
         self.labels, self.mask = _labels(frame, world.tasks, part)
-        self.users = _pointers(frame, USER_ROW)
+        self.users, self.has_users = _pointers(frame, USER_ROW), USER_ROW in frame.columns
         group, first = group_requests(frame, world.lookups)
         self._group = torch.from_numpy(group)  # (R,), rows of one group share their user tensors
         # Rows without users may share user tensors, yet they are requests of their own.
-        self.requests = self._group if USER_ROW in frame.columns else torch.arange(len(rows))
+        self.requests = self._group if self.has_users else torch.arange(len(rows))
         self._user = _user_arrays(frame[first], world)  # (G, ...)
         self._spans = None
         if world.sequences is not None:

@@ -1,6 +1,7 @@
 """A model's predictions on a data set, and how good they are.
 
     model, Dataset --predict--> Predictions --measure_tasks--> {task: TaskMetrics}
+    probabilities of any origin --examined--> Evaluation: the same, and what came of each prediction
 
 Rows are read request by request, so that user things are computed once per request; what comes out
 stands in the order of the data set.
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from training.dataset import Dataset
 from training.device import inputs_at
-from training.metrics import Resampling, TaskMetrics, measure
+from training.metrics import Bin, Resampling, TaskMetrics, measure, reliability
 from training.model import MultiTaskModel
 
 EVAL_BATCH = 8192
@@ -30,6 +31,14 @@ class Predictions:
 
     logits: Tensor  # (R, T)
     shared_logits: Tensor | None  # (R, T)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of each task, and its predictions against what came, in bins."""
+
+    metrics: dict[str, TaskMetrics]
+    reliability: dict[str, tuple[Bin, ...]]
 
 
 def chunks(rows: Tensor, size: int) -> list[Tensor]:
@@ -102,3 +111,19 @@ def measure_scores(
         )
         for place, (task, column) in enumerate(zip(tasks, columns, strict=True))
     }
+
+
+def examined(
+    probabilities: NDArray[np.generic],  # (R, T)
+    dataset: Dataset,
+    tasks: Sequence[str],
+    resampling: Resampling | None = None,
+) -> Evaluation:
+    """Metrics with intervals, and reliability, of probabilities in the order of the data set."""
+    bins = {}
+    for place, task in enumerate(tasks):
+        column = dataset.tasks.index(task)
+        keep = dataset.mask[:, column].numpy()
+        labels = dataset.labels[:, column].numpy()[keep]
+        bins[task] = reliability(labels, probabilities[keep, place])
+    return Evaluation(measure_scores(probabilities, dataset, tasks, resampling), bins)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+BINS = 20  # of a calibration error
 _CLIP = 1e-7
+_NORMAL_95 = 1.959964
 _CHUNK_CELLS = 4_000_000  # resamples x rows held at once by the bootstrap: 32 MB
 
 
@@ -51,6 +53,19 @@ class TaskMetrics:
     calibration_error: float | None = None
     mean_prediction: float | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows of like predictions: how many, their mean prediction, the share that came true.
+
+    interval: Wilson's, 95 %, of that share.
+    """
+
+    rows: int
+    predicted: float
+    observed: float
+    interval: tuple[float, float]
 
 
 def measure(
@@ -120,19 +135,47 @@ def gauc(
 
 
 def calibration_error(
-    labels: NDArray[np.generic], probabilities: NDArray[np.generic], bins: int = 20
+    labels: NDArray[np.generic], probabilities: NDArray[np.generic], bins: int = BINS
 ) -> float:
     """Expected calibration error over bins of equally many rows.
 
     Equal counts, not equal widths: a rare task puts all its rows into one bin of equal width.
     Equal predictions share a bin.
     """
+    p, y, starts = _binned(labels, probabilities, bins)
+    return float(np.abs(np.add.reduceat(p - y, starts)).sum() / len(p))
+
+
+def reliability(
+    labels: NDArray[np.generic], probabilities: NDArray[np.generic], bins: int = BINS
+) -> tuple[Bin, ...]:
+    """What calibration_error sums up, bin by bin."""
+    p, y, starts = _binned(labels, probabilities, bins)
+    rows = np.diff(np.append(starts, len(p)))
+    predicted, positives = np.add.reduceat(p, starts) / rows, np.add.reduceat(y, starts)
+    return tuple(
+        Bin(int(n), float(mean), float(k / n), _wilson(float(k), int(n)))
+        for n, mean, k in zip(rows, predicted, positives, strict=True)
+    )
+
+
+def _binned(
+    labels: NDArray[np.generic], probabilities: NDArray[np.generic], bins: int
+) -> tuple[Floats, Floats, Ints]:
+    """Probabilities and labels by rising probability, and where each bin starts."""
     order = np.argsort(probabilities, kind="stable")
     p = probabilities[order].astype(np.float64)
     cuts = np.linspace(0, len(p), min(bins, len(p)) + 1).astype(np.int64)[:-1]
     starts = np.unique(np.searchsorted(p, p[cuts], side="left"))
-    gap = p - labels[order].astype(np.float64)
-    return float(np.abs(np.add.reduceat(gap, starts)).sum() / len(order))
+    return p, labels[order].astype(np.float64), starts.astype(np.int64)
+
+
+def _wilson(positives: float, rows: int) -> tuple[float, float]:
+    """Wilson's score interval of a share, 95 %."""
+    share, z = positives / rows, _NORMAL_95
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * np.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def auc_interval(

@@ -1,6 +1,7 @@
 """What every mixer offers: from a bottom's views to one vector per task.
 
     Views --mix--> Mixed -> towers          Views --represent--> Mixed -> Representation
+    Views --mean_gates--> Gate: which experts each task hears, on average
 
 Members: mixer_moe.py, mixer_ple.py, mixer_mpt.py, aitm.py, esmm.py.
 """
@@ -8,6 +9,7 @@ Members: mixer_moe.py, mixer_ple.py, mixer_mpt.py, aitm.py, esmm.py.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,6 +27,19 @@ class Mixed:
     shared: Tensor | None  # (N, m); None where nobody asked and it is not free
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Mean weights over rows: row g says how much reader g takes from each expert.
+
+    weights is NaN where a reader cannot hear an expert.
+    """
+
+    name: str
+    readers: tuple[str, ...]  # G
+    experts: tuple[str, ...]  # X
+    weights: Tensor  # (G, X)
+
+
 class Mixer(nn.Module, ABC):
     """Bottom's views to (T, N, m)."""
 
@@ -37,6 +52,10 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def represent(self, views: Views) -> tuple[Tensor, Tensor]:
         """Shared (N, m) and specific (T, N, m) of Representation."""
+
+    def mean_gates(self, views: Views, tasks: Sequence[str]) -> tuple[Gate, ...]:
+        """One Gate per layer, its rows and columns named by the tasks; none without gates."""
+        return ()
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         """All experts, where each reads a view of the bottom and gives a vector of width m.

@@ -9,11 +9,13 @@ Representation.shared is the plain mean of the experts on base.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from training.bottoms import Views
-from training.mixer import Mixed, Mixer, mix_own, mix_pool
+from training.mixer import Gate, Mixed, Mixer, mix_own, mix_pool
 from training.mlp import Layers, StackedMLP, evaluate
 from training.split import unflatten
 
@@ -65,6 +67,16 @@ class MixtureMixer(Mixer):
         gates = self.gates(rows if one_gate else views.gate)  # (1, T * N, E) or (T, N, E)
         weights = unflatten(gates.squeeze(0), 0, self.tasks) if one_gate else gates
         return Mixed(mix_own(torch.softmax(weights, dim=-1), experts), None)
+
+    def mean_gates(self, views: Views, tasks: Sequence[str]) -> tuple[Gate, ...]:
+        if self.gates.groups < self.tasks and not views.coincide:
+            found = unflatten(self.gates(views.gate.unstacked()).squeeze(0), 0, self.tasks)
+        else:
+            found = self.gates(views.gate)
+        weights = torch.softmax(found, dim=-1).mean(dim=1)  # (T, E) or (1, E)
+        readers = tuple(tasks) if len(weights) == self.tasks else ("all tasks",)
+        experts = tuple(f"expert {at + 1}" for at in range(self.experts.groups))
+        return (Gate("gates", readers, experts, weights),)
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         return (self.experts,)

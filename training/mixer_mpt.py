@@ -8,11 +8,13 @@ E_t are masks here and keys of the prompts later; prompts mix x_t without the ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from training.bottoms import Views
-from training.mixer import Mixed, Mixer
+from training.mixer import Gate, Mixed, Mixer
 from training.mlp import Layers, StackedMLP, evaluate
 from training.split import Split
 
@@ -42,6 +44,13 @@ class MptMixer(Mixer):
             shared, specific = evaluate(self._experts(views))
             return shared.squeeze(0), specific
         return self._fused(views)
+
+    def mean_gates(self, views: Views, tasks: Sequence[str]) -> tuple[Gate, ...]:
+        found = torch.softmax(self.gates(views.gate), dim=-1).mean(dim=1)  # (T, 2)
+        weights = torch.full((len(tasks), len(tasks)), torch.nan)
+        weights.diagonal().copy_(found[:, 0])
+        weights = torch.cat([weights, found[:, 1:].cpu()], dim=1)  # (T, T + 1)
+        return (Gate("gates", tuple(tasks), (*tasks, "shared"), weights),)
 
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         return self.specific_experts, self.shared_expert

@@ -11,6 +11,7 @@ form STEM-Net's gates have on embeddings). The last layer has no shared stream.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from training.bottoms import Views
-from training.mixer import Mixed, Mixer, mix_own, mix_pool
+from training.mixer import Gate, Mixed, Mixer, mix_own, mix_pool
 from training.mlp import Layers, StackedMLP, evaluate
 from training.split import Split, unflatten
 
@@ -98,6 +99,25 @@ class ExpertLayer(nn.Module):
             pool = torch.cat([specific.flatten(0, 1), pool])  # (T * K + S, N, m)
         return mix_pool(found.stream, pool).squeeze(0)
 
+    def mean_gate(self, found: Evaluated, tasks: Sequence[str], name: str) -> Gate:
+        """The layer's gates, and that of its shared stream, over all T * K + S experts."""
+        t, k, s = self.shape.tasks, self.shape.specific, self.shape.shared
+        mean = found.weights.mean(dim=1)  # (T, X)
+        weights = mean
+        if not self.shape.all_forward:
+            own = mean.new_full((t, t, k), torch.nan)
+            own[torch.arange(t), torch.arange(t)] = mean[:, :k]
+            weights = torch.cat([own.flatten(1), mean[:, k:]], dim=1)
+        readers = tuple(tasks)
+        if found.stream is not None:
+            stream = found.stream.mean(dim=1)  # (1, X)
+            deaf = stream.new_full((1, t * k + s - stream.shape[1]), torch.nan)
+            weights = torch.cat([weights, torch.cat([deaf, stream], dim=1)])
+            readers = (*readers, "shared stream")
+        experts = [_numbered(task, at, k) for task in tasks for at in range(k)]
+        experts += [_numbered("shared", at, s) for at in range(s)]
+        return Gate(name, readers, tuple(experts), weights)
+
     def _mix_all(self, found: Evaluated) -> Tensor:
         specific, weights = found.specific, found.weights
         pool = torch.cat([specific.detach().flatten(0, 1), found.shared])
@@ -109,6 +129,10 @@ class ExpertLayer(nn.Module):
         foreign_too = unflatten(weights.detach()[..., : -self.shape.shared], -1, t)  # (T, N, T, K)
         own = foreign_too.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (T, N, K)
         return mixed + mix_own(own, specific - specific.detach())
+
+
+def _numbered(name: str, at: int, of: int) -> str:
+    return name if of == 1 else f"{name} {at + 1}"
 
 
 class LayeredMixer(Mixer):
@@ -143,6 +167,15 @@ class LayeredMixer(Mixer):
         specific = found.specific.mean(dim=1) if self.by_expert else layer.mix(found)
         return found.shared.mean(dim=0), specific
 
+    def mean_gates(self, views: Views, tasks: Sequence[str]) -> tuple[Gate, ...]:
+        gates = []
+        for at, layer in enumerate(self._each_layer()):
+            found = layer.evaluate(views)
+            gates.append(layer.mean_gate(found, tasks, f"layer {at + 1}"))
+            if found.stream is not None:
+                views = _next_views(layer, found)
+        return tuple(gates)
+
     def expert_stacks(self) -> tuple[StackedMLP, ...]:
         first, *later = self.layers
         if later or not isinstance(first, ExpertLayer):
@@ -151,11 +184,18 @@ class LayeredMixer(Mixer):
 
     def _up_to_last(self, views: Views) -> tuple[ExpertLayer, Views]:
         """The last layer and the views it reads."""
-        *earlier, last = (layer for layer in self.layers if isinstance(layer, ExpertLayer))
+        *earlier, last = self._each_layer()
         for layer in earlier:
-            found = layer.evaluate(views)
-            mixed, stream = layer.mix(found), layer.stream(found)
-            own = Split.rows(mixed)
-            gate = Split.rows(mixed + stream) if layer.shape.all_forward else own
-            views = Views(own, gate, Split.rows(stream))
+            views = _next_views(layer, layer.evaluate(views))
         return last, views
+
+    def _each_layer(self) -> list[ExpertLayer]:
+        return [layer for layer in self.layers if isinstance(layer, ExpertLayer)]
+
+
+def _next_views(layer: ExpertLayer, found: Evaluated) -> Views:
+    """What the layer above reads."""
+    mixed, stream = layer.mix(found), layer.stream(found)
+    own = Split.rows(mixed)
+    gate = Split.rows(mixed + stream) if layer.shape.all_forward else own
+    return Views(own, gate, Split.rows(stream))

@@ -22,7 +22,7 @@ from training.environment import EnvironmentClassifier
 from training.errors import ConfigError
 from training.esmm import FUNNEL, CtcvrHead, EsmmMixer, FunnelLink
 from training.inputs import Inputs
-from training.mixer import Link, Mixer
+from training.mixer import Gate, Link, Mixer
 from training.mixer_moe import MixtureMixer, SharedBottomMixer
 from training.mixer_mpt import MptMixer
 from training.mixer_ple import LayeredMixer, LayerShape
@@ -104,6 +104,10 @@ class MultiTaskModel(nn.Module):
         views = self._views(inputs)
         shared, specific = self.mixer.represent(views)
         return Representation(views.base, shared, specific.transpose(0, 1), self.mixer.keys)
+
+    def mean_gates(self, inputs: Inputs) -> tuple[Gate, ...]:
+        """Which experts each task hears, on average over these rows; none without gates."""
+        return self.mixer.mean_gates(self._views(inputs), self.tasks)
 
     def head(self, task: int) -> nn.Module:
         """A frozen copy of one task's own parameters.

@@ -14,6 +14,7 @@ from commands.failures import Misuse
 from commands.screen import Screen
 from contract.bundle import open_bundle
 from contract.prompt import read_prompt
+from tests.commands.report.reading import Reader, stands_alone
 from tests.small_movielens import write_log, write_recipe
 from training.errors import ConfigError
 
@@ -60,6 +61,29 @@ def test_evaluate_gives_the_figures_of_a_split(
     document = told(capsys)
     assert document["split"] == split
     assert set(document["metrics"]) == {"like", "love"}
+    assert document["report"] == (home / "run" / f"backbone-{split}.html").as_posix()
+    page = Reader(Path(document["report"]).read_text("utf-8"))
+    assert page.row("result", "like")[3] == f"{document['metrics']['like']['auc']:.4f}"
+
+
+def test_a_run_leaves_a_report_beside_what_it_wrote(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stands_alone((home / "run" / "backbone.html").read_text("utf-8"))
+    report = Path(tuned(home, capsys)["report"])
+    assert report == home / "prompt.html"
+    assert stands_alone(report.read_text("utf-8"))
+
+
+def test_a_report_that_cannot_be_written_stops_nobody(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = home / "run" / "backbone-test.html"
+    taken.unlink(missing_ok=True)
+    taken.mkdir()
+    train.evaluate(SCREEN, home / "run" / "backbone", home / "data", "test", None)
+    taken.rmdir()
+    assert told(capsys)["report"] is None
 
 
 def test_evaluate_knows_two_splits(home: Path) -> None:

@@ -22,7 +22,7 @@ FIGURES = ("auc", "gauc", "logloss", "calibration_error", "mean_prediction")
 def test_the_served_model_measures_as_its_checkpoint(fresh: Exported) -> None:
     checkpoint, test = fresh.checkpoint, fresh.prepared.test
     expected = evaluate(checkpoint.model, test, checkpoint.card.tasks)
-    found = evaluate_bundle(open_bundle(fresh.result.folder), [], test)
+    found = evaluate_bundle(open_bundle(fresh.result.folder), [], test).metrics
     assert list(found) == list(expected)
     for task in found:
         for name in FIGURES:
@@ -39,7 +39,7 @@ def test_prompts_are_measured_as_they_were_when_tuned(fresh: Exported) -> None:
         data = export_prompt(fresh.checkpoint, tuned, test, fresh.result.folder)
         prompts.append(read_prompt(data))
         expected[name] = tuned.card.metrics["test"]
-    found = evaluate_bundle(open_bundle(fresh.result.folder), prompts, test)
+    found = evaluate_bundle(open_bundle(fresh.result.folder), prompts, test).metrics
     assert list(found) == ["click", "like", "share", "skip"]
     for name, metrics in expected.items():
         for figure in FIGURES:

@@ -25,6 +25,15 @@ def test_a_tuned_prompt_becomes_a_file_that_fits_its_bundle(fresh: Exported) -> 
     assert np.ptp(prompt.golden_scores) > 0
 
 
+def test_a_prompt_tells_whom_it_hears(fresh: Exported) -> None:
+    data = prompt_file(fresh.checkpoint, fresh.prepared, "share", fresh.result.folder)
+    told = read_prompt(data).header.provenance
+    weights = [told[f"attention {task}"] for task in fresh.checkpoint.card.tasks]
+    for parts in (weights, [told["gate mixture"], told["gate shared"]]):
+        numbers = [part for part in parts if isinstance(part, float)]
+        assert sum(numbers) == pytest.approx(1.0, abs=1e-3)
+
+
 @pytest.mark.parametrize("task", NEW_TASKS)
 def test_the_committed_prompts_fit_the_committed_bundle(task: str) -> None:
     prompt = read_prompt((TINY / f"{task}.safetensors").read_bytes())

@@ -11,6 +11,7 @@ from training.metrics import (
     gauc,
     logloss,
     measure,
+    reliability,
 )
 
 RNG = np.random.default_rng(5)
@@ -60,6 +61,25 @@ def test_calibration_error_is_the_shift_of_shifted_probabilities() -> None:
     labels = RNG.random(20_000) < probabilities
     assert calibration_error(labels, probabilities) < 0.02
     assert calibration_error(labels, probabilities + 0.1) == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_bins_sum_up_to_the_calibration_error() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = np.round(rng.random(2000), 2)
+    labels = rng.random(2000) < probabilities**2
+    bins = reliability(labels, probabilities)
+    assert sum(b.rows for b in bins) == len(labels)
+    gaps = sum(b.rows * abs(b.predicted - b.observed) for b in bins) / len(labels)
+    assert gaps == pytest.approx(calibration_error(labels, probabilities))
+    assert sum(b.rows * b.observed for b in bins) == pytest.approx(labels.sum())
+
+
+def test_the_interval_of_a_bin_is_wilsons() -> None:
+    (found,) = reliability(np.array([1] * 3 + [0] * 7), np.full(10, 0.4))
+    assert found.interval == pytest.approx((0.1078, 0.6032), abs=1e-4)
+    (found,) = reliability(np.zeros(5), np.full(5, 0.1))
+    assert found.interval[0] == 0.0
+    assert found.interval[1] == pytest.approx(0.4345, abs=1e-4)
 
 
 def test_calibration_error_of_a_rare_task_sees_its_overestimation() -> None:
