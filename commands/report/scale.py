@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _FLAT = 0.02  # what a curve without any rise is drawn as
+_SAME, _MOST = 1e-9, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class Scale:
         """The closest round ends that hold all values, with about `wanted` steps."""
         found = list(values)
         low, high = min(found), max(found)
-        if high - low < 1e-9:  # noqa: PLR2004
+        if high - low < _SAME:
             low, high = low - _FLAT / 2, high + _FLAT / 2
         rough = (high - low) / wanted
         size = 10.0 ** math.floor(math.log10(rough))
-        step = size * next(s for s in _STEPS if s >= rough / size - 1e-9)
-        return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step)
+        step = size * next(s for s in _STEPS if s >= rough / size - _SAME)
+        return cls(
+            math.floor(low / step + _SAME) * step, math.ceil(high / step - _SAME) * step, step
+        )
 
     @property
     def ticks(self) -> tuple[float, ...]:
@@ -38,11 +41,8 @@ class Scale:
     @property
     def decimals(self) -> int:
         """How many a tick needs."""
-        return max(0, -math.floor(math.log10(self.step) + 1e-9) + int(self._quarter))
-
-    @property
-    def _quarter(self) -> bool:
-        return abs(self.step / 10 ** math.floor(math.log10(self.step) + 1e-9) - _STEPS[2]) < 1e-6  # noqa: PLR2004
+        near = self.step * _SAME
+        return next((d for d in range(_MOST) if abs(round(self.step, d) - self.step) < near), _MOST)
 
     def label(self, value: float) -> str:
         """A tick as text."""
