@@ -173,6 +173,7 @@ class Page {
   }
 
   tell() {
+    this.links.get("tasks").lastChild.textContent = whole(this.tasks.all.length);
     this.title.textContent = this.view.title;
     this.note.textContent = this.view.note();
     document.title = `${this.view.title} · taskgraft`;
@@ -185,7 +186,6 @@ class Page {
     this.state.textContent = error ? "no answer" : warned ? "degraded" : last.status;
     if (error || !last) return;
     this.generation.textContent = whole(last.generation);
-    this.links.get("tasks").lastChild.textContent = whole(this.tasks.all.length);
     this.links.get("workers").lastChild.textContent = whole(this.live.workers.length);
     if (this.tasks.generation !== last.generation) await this.reread();
     this.view.look?.();
