@@ -124,7 +124,7 @@ class Engine:
             else:
                 found = serving.run(arrays, cancellation)
                 found["row_user"] = arrays["row_user"]
-                prompts = self._prompt_head.run({**found, **bank}, cancellation)[SCORES]
+                prompts = self._prompts(found, bank, cancellation)
             columns = found[SCORES].T
             return Scored({task: columns[self._column[task]] for task in heads}, prompts)
 
@@ -155,8 +155,21 @@ class Engine:
             if bank is None:
                 rows = len(arrays["row_user"])
                 return Scored(scores, np.empty((rows, 0), dtype=np.float32))
-            prompts = self._prompt_head.run({**representation, **bank}, cancellation)
-            return Scored(scores, prompts[SCORES])
+            return Scored(scores, self._prompts(representation, bank, cancellation))
+
+    def _prompts(
+        self, representation: FeatureArrays, bank: FeatureArrays, cancellation: Cancellation
+    ) -> NDArray[np.float32]:
+        """(N, P). A prompt that is alone runs beside itself.
+
+        For a single row the runtime has another kernel, which adds in another order: without this
+        the first grafted task would move by a last bit when the second one comes.
+        """
+        alone = len(next(iter(bank.values()))) == 1
+        if alone:
+            bank = {name: array.repeat(2, axis=0) for name, array in bank.items()}
+        scores = self._prompt_head.run({**representation, **bank}, cancellation)[SCORES]
+        return scores[:, :1] if alone else scores
 
 
 @contextmanager

@@ -44,6 +44,26 @@ def test_the_prompt_graph_scores_all_prompts_as_it_scores_each(bundle: Bundle) -
         assert alone[:, 0].tobytes() == both[:, at].tobytes()
 
 
+@pytest.mark.parametrize("items", [1, 2, 5, 16, 100])
+@pytest.mark.parametrize("others", [1, 2, 12, 39])
+def test_a_prompt_scores_to_the_bit_the_same_whoever_is_beside_it(
+    bundle: Bundle, items: int, others: int
+) -> None:
+    """Kernels differ by shape: alone, before and behind others it must be the same sum."""
+    engine, call = Engine.open(bundle), arrays(bundle, items)
+    rng = np.random.default_rng(0)
+    mine = bank_of("share")
+    theirs = {
+        name: rng.normal(size=(others, *tensor.shape[1:])).astype(np.float32)
+        for name, tensor in mine.items()
+    }
+    alone = engine.run(call, (), mine, Cancellation()).prompts[:, 0]
+    for pair, place in (((mine, theirs), 0), ((theirs, mine), others)):
+        bank = {name: np.concatenate([part[name] for part in pair]) for name in mine}
+        beside = engine.run(call, (), bank, Cancellation()).prompts[:, place]
+        assert beside.tobytes() == alone.tobytes()
+
+
 def test_many_threads_share_the_sessions(bundle: Bundle) -> None:
     engine = Engine.open(bundle)
     calls = [arrays(bundle, 1 + n) for n in range(8)]
