@@ -4,8 +4,8 @@
                                                               --> docs/QUALITY.md
 
 Each job runs in a process with one thread. Jobs that have a record are not run again, so a stopped
-run goes on; a data set that is not there is passed over, and said so. A failed job is reported at
-the end (exit code 1), after all others.
+run goes on; records of other settings do not count. A data set that is not there is passed over,
+and said so. A failed job is reported at the end (exit code 1), after all others.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def run_all(plan: Plan, place: Place, wanted: Sequence[str], limits: Limits) -> 
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         for number in range(len(plan.seeds) + 1):
-            records = read_records(place.records)
+            records = records_of(plan, place)
             planned = round_of(plan, place, wanted, number, records)
             jobs = [job for job in planned if job.key not in records and _asked(job, models)]
             log.info("round %d: %d jobs", number, len(jobs))
@@ -173,7 +173,7 @@ def round_of(
             return Job(place.plan, place.folders[data], cell, trial, seed)
 
         if number == 0:
-            trials = range(len(plan.trials))
+            trials = plan.trials_on(data)
             yield from (job(c, trial, first) for c in plan.cells(data) for trial in trials)
             continue
         for seed, cells in ((fits, plan.cells(data)), (grafts, plan.grafts(data))):
@@ -185,9 +185,21 @@ def round_of(
                     yield job(cell, trial, seed)
 
 
+def records_of(plan: Plan, place: Place) -> Records:
+    """The records made with the settings that the plan has now."""
+    found = {}
+    for key, record in read_records(place.records).items():
+        cells = plan.grafts(record.data) if record.kind == "graft" else plan.cells(record.data)
+        new = record.task if record.kind == "graft" else None
+        cell = next((c for c in cells if (c.model, c.new) == (record.model, new)), None)
+        if cell and record.digest == plan.digest(cell, record.trial, record.seed):
+            found[key] = record
+    return found
+
+
 def publish(plan: Plan, place: Place) -> None:
     """Write the figures and the document from the records there are."""
-    records = read_records(place.records)
+    records = records_of(plan, place)
     figures = figures_of(plan, records, COMMAND)
     name = "quality"
     write_results(

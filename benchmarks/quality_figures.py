@@ -74,7 +74,7 @@ def chosen_trial(plan: Plan, records: Records, data: str, model: str) -> int | N
         if isinstance(record, FitRecord)
         and (record.data, record.model, record.seed) == (data, model, plan.seeds[0])
     ]
-    if {record.trial for record in tried} != set(range(len(plan.trials))):
+    if {record.trial for record in tried} != set(plan.trials_on(data)):
         return None
     return max(tried, key=lambda record: record.score).trial
 

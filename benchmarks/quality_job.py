@@ -44,6 +44,11 @@ class Job:
         return graft_cell(self) if self.cell.new else fit_cell(self)
 
     @property
+    def digest(self) -> str:
+        """Of the settings it runs with."""
+        return _plan(self.plan).digest(self.cell, self.trial, self.seed)
+
+    @property
     def key(self) -> str:
         """The key of the record it will give."""
         cell = self.cell
@@ -86,6 +91,7 @@ def fit_cell(job: Job) -> FitRecord:
         seconds=sum(run.seconds for run in runs),
         epochs=sum(run.epochs for run in runs),
         rows_per_s=sum(run.rows_per_s for run in runs) / len(runs),
+        digest=job.digest,
     )
 
 
@@ -128,11 +134,13 @@ def graft_cell(job: Job) -> GraftRecord:
         data=cell.data,
         model=cell.model,
         task=new,
+        trial=job.trial,
         seed=job.seed,
         backbone_parameters=backbone.card.parameters,
         backbone_test={task: m.auc or 0.0 for task, m in backbone.card.metrics["test"].items()},
         full=full_parameters(backbone, new),
         ways={way.way: _way(way) for way in found},
+        digest=job.digest,
     )
 
 
@@ -148,7 +156,7 @@ def _way(found: Comparison) -> WayFigures:
         gauc=metrics.gauc,
         logloss=metrics.logloss or 0.0,
         parameters=found.parameters,
-        seconds=found.seconds,
+        seconds=found.processor_s,
         against_joint=found.against_joint,
         old_tasks=found.old_tasks,
     )

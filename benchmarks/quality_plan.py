@@ -7,6 +7,8 @@ A plan that is wrong is a ValueError, a configuration that is wrong a ConfigErro
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,7 @@ class DataPlan(_Part):
         folder: where its files are: "shared" is a folder of data sets kept beside the checkout,
             "own" the project's data folder (fetched there when absent).
         drop, add: input fields left out and put in.
+        trials: numbers of the trials that are made on it; all if empty.
         only: the models it meets; all if empty.
         funnel: the two tasks of esmm; without them esmm is left out.
     """
@@ -53,6 +56,7 @@ class DataPlan(_Part):
     drop: tuple[str, ...] = ()
     add: tuple[Settings, ...] = ()
     history_length: int | None = None
+    trials: tuple[int, ...] = ()
     only: tuple[str, ...] = ()
     funnel: tuple[str, str] | None = None
     graft_tasks: tuple[str, ...] = ()
@@ -103,6 +107,21 @@ class Plan(_Part):
             for new in chosen.graft_tasks
             for model in chosen.graft_models
         ]
+
+    def trials_on(self, data: str) -> tuple[int, ...]:
+        """Numbers of the trials that every model makes on a data set."""
+        return self.data[data].trials or tuple(range(len(self.trials)))
+
+    def digest(self, cell: Cell, trial: int, seed: int) -> str:
+        """Of all settings of a run: a record of other settings is none of this plan.
+
+        What stands at its default is left out, so that a new switch makes no record stale.
+        """
+        config = self.config(cell, trial, seed)
+        unread = set() if cell.new else {"tune"}
+        settings = config.model_dump(mode="json", exclude_defaults=True, exclude=unread)
+        text = json.dumps([cell.tasks, cell.new, settings], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def config(self, cell: Cell, trial: int, seed: int) -> TrainConfig:
         """The configuration of one run; tasks out of the cell stay in the data as new."""

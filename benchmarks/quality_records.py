@@ -30,7 +30,10 @@ class TaskFigures(_Record):
 
 
 class FitRecord(_Record):
-    """A model trained from the start. score is the sum of its validation AUCs."""
+    """A model trained from the start. score is the sum of its validation AUCs.
+
+    digest is that of the settings it was run with (Plan.digest).
+    """
 
     kind: Literal["fit"] = "fit"
     data: str
@@ -43,6 +46,7 @@ class FitRecord(_Record):
     seconds: float
     epochs: int
     rows_per_s: float
+    digest: str = ""
 
     @property
     def key(self) -> str:
@@ -50,7 +54,7 @@ class FitRecord(_Record):
 
 
 class WayFigures(_Record):
-    """One way of learning a new task."""
+    """One way of learning a new task; seconds are those of the processor."""
 
     auc: float
     interval: tuple[float, float] | None
@@ -69,11 +73,13 @@ class GraftRecord(_Record):
     data: str
     model: str
     task: str
+    trial: int = 0
     seed: int
     backbone_parameters: int
     backbone_test: dict[str, float]
     full: int
     ways: dict[str, WayFigures]
+    digest: str = ""
 
     @property
     def key(self) -> str:

@@ -150,7 +150,7 @@ def trace(model: MultiTaskModel, tensors: Sequence[TensorSpec]) -> Traced:
     representation = representation_specs(model)
     outputs = [spec.name for spec in representation if spec.name != "row_user"]
     keys = None if any(spec.name == "keys" for spec in tensors) else model.mixer.keys
-    bank = PromptBank(keys, len(model.config.tower_units) + 1)
+    bank = PromptBank(keys)
     names = [spec.name for spec in tensors]
     stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
     return Traced(

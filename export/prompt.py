@@ -67,8 +67,8 @@ def export_prompt(
     tensors = {name: t.numpy() for name, t in prompt.head.bank_tensors().items()}
     if tensors.keys() != {spec.name for spec in manifest.prompt_tensors}:
         raise ExportError(
-            "the bundle serves prompts with other tensors; tune with the prompt_keys that the "
-            "backbone was exported with"
+            "the bundle serves prompts with other tensors; tune with the prompt_keys, expert_units "
+            "and tower_units that the backbone was exported with"
         )
     inputs, arrays = golden_call(checkpoint.schema, dataset)
     with torch.no_grad():

@@ -36,6 +36,8 @@ from training.prompt import PromptHead
 
 _MODEL, _CARD, _LOOKUPS = "model.safetensors", "checkpoint.json", "lookups"
 _PROMPT, _PROMPT_CARD = "prompt.safetensors", "prompt.json"
+# Switches of tune that came later: prompts written without them keep their fingerprint.
+_LATER_SWITCHES = {"dtrn": False, "expert_units": [], "tower_units": None}
 Split = Literal["valid", "test"]
 
 
@@ -116,8 +118,9 @@ def fingerprint(
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     settings = config.model_dump(mode="json")
-    if settings.get("dtrn") is False:  # older than this switch: what was written stays valid
-        del settings["dtrn"]
+    for switch, unset in _LATER_SWITCHES.items():
+        if settings.get(switch, ...) == unset:
+            del settings[switch]
     digest.update(json.dumps([settings, *context], sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from training.fit import fit
 from training.frozen import Examples, frozen_examples, live_examples
 from training.head import Head, SharedTower, fit_head
 from training.metrics import Resampling, TaskMetrics, auc_difference_interval, measure
-from training.progress import SILENT, Progress
+from training.progress import SILENT, EpochRecord, Progress
 from training.prompt import PromptHead
 
 FUSIONS = ("attention", "uniform", "similarity")
@@ -41,6 +42,7 @@ class Comparison:
         way: "joint", "single", "head", "prompt (fusion)" or "prompt (dtrn)".
         parameters: trained ones.
         seconds: of training, the pass that fills a prompt's cache included.
+        processor_s: the same in processor time, which other work on the machine does not stretch.
         against_joint: interval of AUC - AUC of joint on the same draws; None for joint itself.
         old_tasks: change of each old task's test AUC; exactly 0.0 where the backbone is frozen,
             empty where no old task is served.
@@ -50,6 +52,7 @@ class Comparison:
     metrics: TaskMetrics
     parameters: int
     seconds: float
+    processor_s: float
     against_joint: tuple[float, float] | None
     old_tasks: dict[str, float | None]
 
@@ -78,8 +81,48 @@ class _Way:
     name: str
     logits: Tensor  # (n,), on the labelled test rows
     parameters: int
-    seconds: float
+    spent: _Time
     old_logits: Tensor | None  # (R, T), of the old tasks on all test rows
+
+
+class _Time(NamedTuple):
+    """A moment or a span, on the wall and of this process."""
+
+    wall_s: float
+    processor_s: float
+
+    @classmethod
+    def now(cls) -> _Time:
+        return cls(perf_counter(), process_time())
+
+    @classmethod
+    def since(cls, then: _Time, before: _Time | None = None) -> _Time:
+        """From then on, and what was spent before."""
+        now, more = cls.now(), before or cls(0.0, 0.0)
+        return cls(*(n - t + m for n, t, m in zip(now, then, more, strict=True)))
+
+
+class _Clock:
+    """Passes progress on, and knows the span from the stage's begin to its latest epoch's end."""
+
+    def __init__(self, watcher: Progress) -> None:
+        self._watcher = watcher
+        self._started = _Time.now()
+        self.spent = _Time(0.0, 0.0)
+
+    def stage(self, name: str, steps: int) -> None:
+        self._started = _Time.now()
+        self._watcher.stage(name, steps)
+
+    def step(self, loss: float) -> None:
+        self._watcher.step(loss)
+
+    def epoch(self, record: EpochRecord) -> None:
+        self.spent = _Time.since(self._started)
+        self._watcher.epoch(record)
+
+    def warn(self, message: str) -> None:
+        self._watcher.warn(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +154,9 @@ class _Bench:
 
     def frozen(self, progress: Progress) -> list[_Way]:
         """Heads on the frozen backbone; those on its cache are charged for it, each."""
-        model, started = self.checkpoint.model, perf_counter()
+        model, started = self.checkpoint.model, _Time.now()
         examples = frozen_examples(self.checkpoint, self.prepared, self.task.name)
-        cached = perf_counter() - started
+        cached = _Time.since(started)
         ways = [self._headed("head", examples, self._tower, cached, progress)]
         for fusion in FUSIONS:
             tune = self.config.tune.model_copy(update={"fusion": fusion})
@@ -121,7 +164,9 @@ class _Bench:
             ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
         if takes_dtrn_prompts(model):
             live = live_examples(self.checkpoint, self.prepared, self.task.name)
-            ways.append(self._headed("prompt (dtrn)", live, self._dtrn_prompt, 0.0, progress))
+            ways.append(
+                self._headed("prompt (dtrn)", live, self._dtrn_prompt, _Time(0.0, 0.0), progress)
+            )
         return ways
 
     @property
@@ -141,29 +186,31 @@ class _Bench:
     ) -> _Way:
         stop = self.config.fit.model_copy(update={"early_stop": "sum"})
         config = self.config.model_copy(update={"model": model, "tasks": tasks, "fit": stop})
-        result = fit(config, self.prepared, run_dir=self.run_dir / name, progress=progress)
+        clock = _Clock(progress)
+        result = fit(config, self.prepared, run_dir=self.run_dir / name, progress=clock)
         learned = result.checkpoint
         logits = predict(learned.model, self.prepared.test, learned.card.tasks).logits
         old = logits[:, :-1] if len(tasks) > 1 else None
-        return _Way(name, logits[self.rows, -1], learned.card.parameters, result.seconds, old)
+        return _Way(name, logits[self.rows, -1], learned.card.parameters, clock.spent, old)
 
     def _headed(
         self,
         name: str,
         examples: Mapping[str, Examples],
         make: Callable[[], Head],
-        cached: float,
+        cached: _Time,
         progress: Progress,
     ) -> _Way:
-        started = perf_counter()
+        started = _Time.now()
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.tune.seed)
             head = make()
             fit_head(head, examples, self.task.name, self.config.tune, progress)
-        seconds = cached + perf_counter() - started
+        spent = _Time.since(started, cached)
         parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
         old = predict(self.checkpoint.model, self.prepared.test, self.old).logits
-        return _Way(name, examples["test"].logits(head), parameters, seconds, old)
+        logits = examples["test"].logits(head)
+        return _Way(name, logits, parameters, spent, old)
 
     def judge(self, way: _Way, joint: _Way) -> Comparison:
         test, rows = self.prepared.test, self.rows
@@ -178,7 +225,8 @@ class _Bench:
             way=way.name,
             metrics=measure(labels, scores, users=users, resampling=Resampling()),
             parameters=way.parameters,
-            seconds=way.seconds,
+            seconds=way.spent.wall_s,
+            processor_s=way.spent.processor_s,
             against_joint=against,
             old_tasks={} if way.old_logits is None else self._moved(way.old_logits),
         )

@@ -165,13 +165,17 @@ class FitConfig(Section):
 class TuneConfig(Section):
     """Stage 2: one new task's prompt on the frozen backbone; tau scales its attention.
 
-    dtrn conditions a DTRN backbone on the new task (training/dtrn_prompt.py).
+    expert_units, if any, are the hidden units of an expert of the new task's own
+    (training/prompt_expert.py). tower_units are the backbone's unless given. dtrn conditions a DTRN
+    backbone on the new task (training/dtrn_prompt.py).
     """
 
     fusion: Literal["attention", "uniform", "similarity"] = "attention"
     tau: float = Field(default=150.0, gt=0.0)
     prompt_gate: Literal["learned", "fixed"] = "learned"
     prompt_keys: Literal["auto", "frozen", "trainable"] = "auto"
+    expert_units: Units = ()
+    tower_units: Units | None = None
     dtrn: bool = False
     epochs: int = Field(default=30, ge=1)
     patience: int = Field(default=5, ge=1)

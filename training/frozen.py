@@ -67,6 +67,12 @@ class RepresentationCache:
         item, shared, specific = parts
         return cls(torch.cat(users), item, row_user, shared, specific, keys)
 
+    def mean_square(self) -> Tensor:
+        """(Dh,) of the columns of h over all rows."""
+        times = torch.bincount(self.row_user, minlength=len(self.user)).to(self.user.dtype)
+        user = times @ self.user.square() / max(len(self.row_user), 1)
+        return torch.cat([user, self.item.square().mean(dim=0)])
+
     def rows(self, rows: Tensor) -> Representation:
         """The representation of some rows (N,), each with its user's part copied in.
 

@@ -20,7 +20,7 @@ from training.config import TuneConfig
 from training.dtrn_prompt import BoundPrompt
 from training.errors import TrainingError
 from training.evaluate import chunks
-from training.frozen import Examples
+from training.frozen import Examples, RepresentationCache
 from training.losses import prompt_loss
 from training.metrics import auc
 from training.mlp import Layers, StackedMLP
@@ -56,6 +56,12 @@ def fit_head(
     """Adam over whatever of the head requires a gradient; its best weights stay in it."""
     keep_freed_memory()
     train, valid = examples["train"], examples["valid"]
+    if (
+        isinstance(head, PromptHead)
+        and head.expert
+        and isinstance(train.cache, RepresentationCache)
+    ):
+        head.expert.take_scale(train.cache.mean_square())
     trained = [p for p in head.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
     generator = Generator().manual_seed(config.seed)

@@ -4,7 +4,8 @@
     g = softmax(W_g h)                  f = g_0 (z * E_new) + g_1 shared  p = sigmoid(tower(f))
 
 Representation --PromptHead--> logits (N,); bank_tensors() is what training/prompt_bank.py serves.
-On backbones other than mpt there are no task embeddings: the head brings trainable keys.
+On backbones other than mpt there are no task embeddings: the head brings trainable keys. With
+expert_units it adds an expert of its own to f (training/prompt_expert.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from training.config import TuneConfig
 from training.errors import ConfigError
 from training.mixer_mpt import fuse
 from training.mlp import Layers, StackedMLP
+from training.prompt_expert import PromptExpert
 from training.representation import Representation
 from training.split import Split
 
@@ -56,7 +58,7 @@ class PromptHead(nn.Module):
     """One new task.
 
     Args:
-        config: fusion, tau, gate and keys.
+        config: fusion, tau, gate, keys, expert and tower.
         shape: MultiTaskModel.prompt_shape().
         keys: Representation.keys, (T, m), or None if the backbone has none.
 
@@ -79,7 +81,11 @@ class PromptHead(nn.Module):
         if config.prompt_gate == "learned":
             gate = Layers((), out=2, bias=False)
             self.gate = StackedMLP(1, shape.input_width, gate, penalised=False)
-        self.tower = StackedMLP(1, shape.width, Layers(shape.tower_units, out=1))
+        self.expert: PromptExpert | None = None
+        if config.expert_units:
+            self.expert = PromptExpert(shape.input_width, config.expert_units, shape.width)
+        units = shape.tower_units if config.tower_units is None else config.tower_units
+        self.tower = StackedMLP(1, shape.width, Layers(units, out=1))
 
     def _take_keys(self, config: TuneConfig, keys: Tensor | None) -> None:
         if config.prompt_keys == "frozen" and keys is None:
@@ -104,6 +110,8 @@ class PromptHead(nn.Module):
         mixed = (weights.unsqueeze(-1) * representation.specific).sum(dim=1)  # (N, m)
         gates = self.gates(representation.h)  # (N, 2) or (2,)
         fused = fuse(gates, mixed, self.task_embedding, representation.shared)
+        if self.expert is not None:
+            fused = fused + self.expert(representation.h)
         logits: Tensor = self.tower(Split.rows(fused))  # (1, N, 1)
         return logits[0].squeeze(-1)
 
@@ -166,6 +174,8 @@ class PromptHead(nn.Module):
             "gate.w0.item": gate_w[d_user:],
             "gate.b0": gate_b,
         }
+        if self.expert is not None:
+            tensors |= self.expert.bank_tensors(d_user)
         for layer, (weight, bias) in enumerate(
             zip(self.tower.weights, self.tower.biases, strict=True)
         ):

@@ -22,12 +22,10 @@ class PromptBank(nn.Module):
 
     Args:
         keys: the backbone's task embeddings (T, m), or None if each prompt brings its own.
-        tower_layers: Linear layers of a tower, the last one included.
     """
 
-    def __init__(self, keys: Tensor | None, tower_layers: int) -> None:
+    def __init__(self, keys: Tensor | None) -> None:
         super().__init__()
-        self.tower_layers = tower_layers
         self.keys: Tensor | None
         self.register_buffer("keys", None if keys is None else keys.detach().clone())
 
@@ -61,16 +59,25 @@ class PromptBank(nn.Module):
         gates = torch.softmax(gate_logits, dim=-1)  # (P, N, 2)
         masked = mixed * bank["task_emb"].unsqueeze(1)
         x = gates[..., :1] * masked + gates[..., 1:] * shared  # (P, N, m)
-        for layer in range(self.tower_layers):
-            x = x @ bank[f"tower.w{layer}"] + bank[f"tower.b{layer}"].unsqueeze(1)
-            if layer < self.tower_layers - 1:
-                x = torch.relu(x)
-        return torch.sigmoid(x.squeeze(-1)).transpose(0, 1)  # (N, P)
+        if "expert.b0" in bank:
+            own = _linear(h, bank, "expert.w0") + bank["expert.b0"].unsqueeze(1)
+            x = x + _layers(torch.relu(own), bank, "expert", first=1)
+        return torch.sigmoid(_layers(x, bank, "tower").squeeze(-1)).transpose(0, 1)  # (N, P)
 
     def _backbone_keys(self) -> Tensor:
         if self.keys is None:
             raise ValueError("this backbone has no keys, and the bank lacks the tensor 'keys'")
         return self.keys
+
+
+def _layers(x: Tensor, bank: Mapping[str, Tensor], name: str, first: int = 0) -> Tensor:
+    """The Linears from `first` to the last, a ReLU between any two of them: (P, N, o)."""
+    count = sum(tensor.startswith(f"{name}.b") for tensor in bank)
+    for layer in range(first, count):
+        x = x @ bank[f"{name}.w{layer}"] + bank[f"{name}.b{layer}"].unsqueeze(1)
+        if layer < count - 1:
+            x = torch.relu(x)
+    return x
 
 
 def _linear(

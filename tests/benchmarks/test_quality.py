@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import main
+from benchmarks.quality import Place, main, records_of
 from benchmarks.quality_plan import ROOT, Cell, read_plan
 from benchmarks.quality_records import append, read_records
 from benchmarks.results import read_results
@@ -45,6 +45,19 @@ def test_a_second_run_repeats_nothing(quick: Path) -> None:
     before = (quick / "records.jsonl").read_bytes()
     assert main(["--quick", "--runs", str(quick.parent), "--workers", "1"]) == 0
     assert (quick / "records.jsonl").read_bytes() == before
+
+
+def test_records_of_other_settings_do_not_count(tmp_path: Path) -> None:
+    plan = read_plan(ROOT / "benchmarks" / "quick.toml")
+    place = Place(tmp_path / "quick.toml", tmp_path / "records.jsonl", {}, tmp_path, tmp_path)
+    cell = plan.cells("shop")[0]
+    record = fit_record("mmoe", 0.7).model_copy(update={"data": "shop"})
+    append(place.records, record.model_copy(update={"digest": plan.digest(cell, 0, 0)}))
+    assert list(records_of(plan, place)) == ["fit/shop/mmoe/0/0"]
+    longer = plan.data["shop"].model_copy(update={"fit": {"batch_size": 256, "epochs": 3}})
+    assert not records_of(plan.model_copy(update={"data": {"shop": longer}}), place)
+    retuned = plan.data["shop"].model_copy(update={"tune": {"epochs": 3}})
+    assert records_of(plan.model_copy(update={"data": {"shop": retuned}}), place)
 
 
 def test_a_damaged_last_line_is_run_again(tmp_path: Path) -> None:

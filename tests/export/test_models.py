@@ -36,14 +36,19 @@ MODELS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_exported_graphs_score_as_pytorch_does(name: str, tmp_path: Path) -> None:
+PROMPTS = {"paper": TuneConfig(), "expert": TuneConfig(expert_units=(5,), tower_units=(4, 3))}
+
+
+@pytest.mark.parametrize(("name", "kind"), [*((n, "paper") for n in MODELS), ("ple", "expert")])
+def test_the_exported_graphs_score_as_pytorch_does(name: str, kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate({**SIZES, **MODELS[name]})
     model = build_model(config, SCHEMA, ("click", "like")).eval()
+    shape, keys = model.prompt_shape(), model.mixer.keys
+    prompts = [PromptHead(PROMPTS[kind], shape, keys) for _ in range(2)]
     with torch.no_grad():
-        for parameter in model.parameters():  # some start at zero, where parity proves little
-            parameter.normal_(0.0, 0.3)
-    prompts = [PromptHead(TuneConfig(), model.prompt_shape(), model.mixer.keys) for _ in range(2)]
+        for module in (model, *prompts):
+            for parameter in module.parameters():  # some start at zero, where parity proves little
+                parameter.normal_(0.0, 0.3)
     graphs = write_graphs(trace(model, prompt_specs(prompts[0])), GraphFolder(tmp_path))
     assert check_parity(model, prompts, graphs, 1e-5) <= 1e-5

@@ -1,0 +1,59 @@
+"""An expert of the new task's own, which a prompt adds to what it draws from the backbone; ours.
+
+    e = W_2 relu(W_1 (h / s) + b_1) + b_2        f = g_0 (z * E_new) + g_1 shared + e
+
+s is how large each column of h is on the training rows. Columns differ a hundredfold, and a step
+of Adam is as long for a small column as for a large one: unscaled, the small ones are hardly used.
+When exported, 1 / s is part of W_1. W_2 and b_2 start at zero: a prompt begins as the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.mlp import Layers, StackedMLP
+from training.split import Split
+
+_FLOOR = 1e-2  # of the mean square: columns smaller than a tenth of the usual are noise
+
+
+class PromptExpert(nn.Module):
+    """h to one vector of the backbone's width.
+
+    Args:
+        in_width: Dh.
+        units: hidden ones.
+        width: m.
+    """
+
+    def __init__(self, in_width: int, units: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(in_width))
+        self.layers = StackedMLP(1, in_width, Layers(units, out=width, zero_last=True))
+
+    def forward(self, h: Split) -> Tensor:
+        """(N, m)."""
+        d_user = h.user.shape[-1]
+        scaled = Split(h.user / self.scale[:d_user], h.item / self.scale[d_user:], h.row_user)
+        found: Tensor = self.layers(scaled)[0]
+        return found
+
+    @torch.no_grad()
+    def take_scale(self, mean_square: Tensor) -> None:
+        """Set s from the mean squares of h's columns, (Dh,); before training."""
+        self.scale.copy_((mean_square + _FLOOR * mean_square.mean()).sqrt())
+
+    def bank_tensors(self, d_user: int) -> dict[str, Tensor]:
+        """The serving form, matrices as [in, out] and 1 / s folded in."""
+        tensors = {}
+        for layer, (weight, bias) in enumerate(
+            zip(self.layers.weights, self.layers.biases, strict=True)
+        ):
+            tensors[f"expert.w{layer}"] = weight[0].mT
+            tensors[f"expert.b{layer}"] = bias[0]
+        first = tensors.pop("expert.w0") / self.scale.unsqueeze(1)
+        return {"expert.w0.user": first[:d_user], "expert.w0.item": first[d_user:], **tensors}
