@@ -214,6 +214,8 @@ def auc_draws(
         return [None] * len(scores)
     count = len(labels)
     group = np.arange(count) if users is None else np.unique(users, return_inverse=True)[1]
+    if not group.any():  # one user alone, as where a log names none: drawing it says nothing
+        users, group = None, np.arange(count)
     groups = int(group.max()) + 1
     rng = np.random.default_rng(resampling.seed)
     draws: list[list[Floats]] = [[] for _ in scores]

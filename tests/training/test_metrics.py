@@ -112,6 +112,13 @@ def test_drawing_users_whole_widens_the_interval_where_their_rows_are_alike() ->
     assert by_user[1] - by_user[0] > 1.5 * (by_row[1] - by_row[0])
 
 
+def test_where_no_row_names_its_user_rows_are_drawn() -> None:
+    labels, scores = tied_scores(400)
+    nobody = np.zeros(400, dtype=np.int64)
+    found = auc_interval(labels, scores, nobody, Resampling())
+    assert found == auc_interval(labels, scores, None, Resampling())
+
+
 def test_equal_seeds_give_equal_intervals() -> None:
     labels, scores = tied_scores(200)
     first = auc_interval(labels, scores, None, Resampling(resamples=50, seed=1))
