@@ -147,8 +147,8 @@ def test_a_prompt_tells_whom_it_hears_and_what_it_reached(world: World) -> None:
 def test_the_other_ways_stand_beside_the_prompt(world: World) -> None:
     found = world.prompt.card.metrics["test"]
     ways = [
-        Comparison("prompt", found, 12, 1.0, (-0.01, 0.02), {}),
-        Comparison("joint", found, 3456, 2.0, None, {}),
+        Comparison("prompt", found, 12, 1.0, 0.9, (-0.01, 0.02), {}),
+        Comparison("joint", found, 3456, 2.0, 1.9, None, {}),
     ]
     page = Reader(prompt_page(world.prompt, ways))
     assert "-0.0100 to +0.0200" in page.row("ways", "prompt")
