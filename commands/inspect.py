@@ -81,7 +81,8 @@ def _evidence(serving: Serving) -> Table:
 def show_prompt(screen: Screen, view: PromptView, report: Path | None = None) -> None:
     """Show a prompt; report is the page that was written about it."""
     prompt, header = view.prompt, view.prompt.header
-    tensors = [(name, array.dtype.name, str(array.shape)) for name, array in prompt.tensors.items()]
+    # A file is read in no order of its own.
+    tensors = [(name, a.dtype.name, str(a.shape)) for name, a in sorted(prompt.tensors.items())]
     document = {
         "kind": "prompt",
         "header": header,

@@ -54,8 +54,11 @@ def prompt_page(view: PromptView) -> str:
         gate=view.gate,
         scores=scores,
         chart=strip(scores, f"golden scores of {header.task}"),
-        inputs=[(n, a.dtype.name, a.shape) for n, a in view.prompt.golden_inputs.items()],
-        tensors=[(n, a.dtype.name, a.shape, a.nbytes) for n, a in view.prompt.tensors.items()],
+        # A file is read in no order of its own.
+        inputs=sorted((n, a.dtype.name, a.shape) for n, a in view.prompt.golden_inputs.items()),
+        tensors=sorted(
+            (n, a.dtype.name, a.shape, a.nbytes) for n, a in view.prompt.tensors.items()
+        ),
     )
 
 

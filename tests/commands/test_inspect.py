@@ -130,6 +130,12 @@ def test_the_page_of_a_prompt_tells_tensors_golden_rows_and_attention(told: Prom
     assert stands_alone(text)
 
 
+def test_the_page_of_a_prompt_does_not_hang_on_the_order_it_was_read_in(told: PromptView) -> None:
+    turned = replace(told.prompt, tensors=dict(reversed(told.prompt.tensors.items())))
+    turned = replace(turned, golden_inputs=dict(reversed(turned.golden_inputs.items())))
+    assert prompt_page(replace(told, prompt=turned)) == prompt_page(told)
+
+
 def test_a_prompt_of_before_does_not_tell_whom_it_hears() -> None:
     found = view_prompt(PROMPT)
     assert found.attention == {}
