@@ -131,8 +131,8 @@ def test_the_page_of_a_prompt_tells_tensors_golden_rows_and_attention(told: Prom
 
 
 def test_the_page_of_a_prompt_does_not_hang_on_the_order_it_was_read_in(told: PromptView) -> None:
-    turned = replace(told.prompt, tensors=dict(reversed(told.prompt.tensors.items())))
-    turned = replace(turned, golden_inputs=dict(reversed(turned.golden_inputs.items())))
+    turned = replace(told.prompt, tensors=dict(reversed(list(told.prompt.tensors.items()))))
+    turned = replace(turned, golden_inputs=dict(reversed(list(turned.golden_inputs.items()))))
     assert prompt_page(replace(told, prompt=turned)) == prompt_page(told)
 
 
