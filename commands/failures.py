@@ -28,6 +28,7 @@ _EXTRAS = {
     "polars": "training",
     "sklearn": "training",
     "jinja2": "training",
+    "markupsafe": "training",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

@@ -108,6 +108,8 @@ def test_a_failure_is_a_sentence_and_ends_with_1(arguments: tuple[str, ...], sai
         (("serve", "a"), "onnxruntime", "cpu"),
         (("serve", "--help"), "pydantic_settings", "service"),
         (("score", "1", "2"), "httpx", "client"),
+        (("inspect", "tests/golden/tiny/bundle", "--html", "x.html"), "markupsafe", "training"),
+        (("inspect", "tests/golden/tiny/bundle", "--measure"), "onnxruntime", "cpu"),
     ],
 )
 def test_a_missing_package_names_the_extra_to_install(
@@ -121,6 +123,13 @@ def test_a_missing_package_names_the_extra_to_install(
 def test_serve_gets_to_its_bundle_without_any_learning_package() -> None:
     done = run("serve", "docs", blocked=("torch", "onnx", "polars", "sklearn", "httpx"))
     assert "no bundle" in sentence_of(done)
+
+
+def test_inspect_needs_neither_learning_nor_templates() -> None:
+    blocked = ("torch", "onnx", "onnxruntime", "polars", "jinja2", "markupsafe")
+    done = run("inspect", "tests/golden/tiny/bundle", blocked=blocked)
+    assert done.returncode == 0, done.stderr
+    assert "backbone.onnx" in done.stdout
 
 
 def test_help_of_serve_lists_every_variable_with_its_meaning() -> None:
