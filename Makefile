@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test console-test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
+.PHONY: demo test docs console-test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train, export, serve and graft on MovieLens-100K (ONCE=1: end instead of serving on)"
 	@echo "make test    everything the tests need, then the tests"
 	@echo "make console-test    the console in a real Chromium; its pictures are in build/console"
+	@echo "make docs    the site in build/docs, built strictly, its links checked"
 	@echo "make chaos   kills, hangs and restarts under load, again and again (ROUNDS=5)"
 	@echo "make compose-test    images built, composed, stopped and started (needs Docker)"
 	@echo "make kube-test       the manifests' pods, run by podman (needs Docker and podman)"
@@ -42,6 +43,9 @@ test: $(READY)
 # A part of `test` as well, where Chromium is installed; nothing downloads one.
 console-test: $(READY)
 	$(BIN)/python -m pytest tests/console $(ARGS)
+
+docs: $(READY)
+	$(BIN)/python -m docs.site build/docs
 
 # Beside `test`, for it builds images; skipped, with the reason, where no engine is to be had.
 compose-test: $(READY)

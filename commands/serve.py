@@ -22,14 +22,22 @@ def variables() -> Text:
     """Every TASKGRAFT_* variable with its meaning and its default."""
     lines = [Text("Environment variables", style="bold")]
     for name, field in Settings.model_fields.items():
-        lines.append(Text(f"  {PREFIX}{name.upper()}", style="cyan") + Text(_default(field)))
+        lines.append(Text(f"  {PREFIX}{name.upper()}", style="cyan") + Text(_assigned(field)))
         lines.append(Text(f"      {field.description}"))
     return Text("\n").join(lines)
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """What holds when the variable is not set; empty for nothing."""
     if field.is_required():
-        return "  (required; or the argument)"
+        return ""
     default = field.get_default()
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f" = {shown}" if shown not in (None, "") else ""
+    return "" if shown is None else str(shown)
+
+
+def _assigned(field: FieldInfo) -> str:
+    if field.is_required():
+        return "  (required; or the argument)"
+    default = default_of(field)
+    return f" = {default}" if default else ""

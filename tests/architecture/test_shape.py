@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("contract", "training", "export", "service", "client", "commands", "benchmarks")
+FOLDERS = ("contract", "training", "export", "service", "client", "commands", "benchmarks", "docs")
 # Peers are measured in environments of their own, which lie below benchmarks/.
 FILES = [
     path

@@ -13,7 +13,7 @@ import pytest
 from commands.demo import process
 from commands.demo.process import ServiceProcess, choose_ports
 from commands.failures import CommandError
-from tests.e2e.readme import ROOT, free_port
+from tests.docs.shell import ROOT, free_port
 from tests.service.tiny import BUNDLE
 
 

@@ -1,0 +1,1 @@
+"""What makes the site: Sphinx's configuration, pages written from the code, and a link check."""

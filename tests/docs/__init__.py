@@ -1,0 +1,1 @@
+"""The pages run: their commands, their Python, their TOML, and what they show."""
