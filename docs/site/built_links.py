@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 # What a page loads by itself, beside what a reader may click.
 _LOADED = ("src", "href", "srcset", "data", "poster", "action")
 _FOREIGN_CSS = re.compile(r"""(?:@import\s+|url\()\s*["']?(?:https?:)?//[^"')\s]+""")
-_SCRIPT_URL = re.compile(r"""["'`](?:https?:)?//[\w.-]+\.\w+[^"'`]*["'`]""")
+# Names of XML's own namespaces look like addresses and are none.
+_SCRIPT_URL = re.compile(r"""["'`](?:https?:)?//(?!www\.w3\.org/\d)[\w.-]+\.\w+[^"'`]*["'`]""")
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ a page of GENERATED --source-read--> its own text, then what the code says
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from sphinx.application import Sphinx
@@ -15,14 +16,14 @@ project = "taskgraft"
 extensions = ["myst_parser"]
 exclude_patterns = ["site", "_build"]
 myst_heading_anchors = 3
-# Addresses of the reader's own machine are no links.
-myst_linkify_fuzzy_links = False
 html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 
+# A style that furo brings sets up logging when it is imported, and each request would be told.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 documents = cache(http_pages.documents)
 GENERATED = {
     "reference/http": lambda: http_pages.page(documents()[0]),
@@ -32,7 +33,7 @@ GENERATED = {
 }
 
 
-def _write(app: Sphinx, name: str, source: list[str]) -> None:  # Sphinx calls it
+def _write(app: Sphinx, name: str, source: list[str]) -> None:
     if name in GENERATED:
         source[0] += "\n" + GENERATED[name]()
 

@@ -49,7 +49,7 @@ def documents() -> tuple[Json, Json]:
     return asyncio.run(both())
 
 
-def _parts(settings: Settings, metrics: Metrics) -> Parts:  # nothing runs
+def _parts(settings: Settings, metrics: Metrics) -> Parts:
     """The schema, and nothing behind the routes: no request reaches them."""
     nothing: Any = None
     schema = open_bundle(BUNDLE).lookups.schema
@@ -74,10 +74,10 @@ def _route(title: str, operation: Json) -> Iterator[str]:
     if operation.get("description"):
         yield f"{operation['description']}\n"
     if parameters := operation.get("parameters"):
-        rows = [
+        told = [
             (f"`{one['name']}`", one["in"], _kind(one["schema"]), _about(one)) for one in parameters
         ]
-        yield table(("parameter", "in", "type", "meaning"), rows)
+        yield table(("parameter", "in", "type", "meaning"), told)
     body = operation.get("requestBody", {})
     if body:
         must = "" if body.get("required") else " (optional)"

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.docs.blocks import ROOT, Block
 
 _WIDTH = "110"  # what the pages show fits this terminal
+_PATIENCE_S = 290
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Told:
     def output_of(self, block: Block) -> str:
         """What all commands of a block printed."""
         told = zip(self.steps, self.outputs, strict=False)
-        return "".join(output for step, output in told if step.block is block)
+        return "".join(output for step, output in told if step.block == block)
 
     @property
     def reached(self) -> str:
@@ -66,12 +67,13 @@ def steps_of(page: Sequence[Block]) -> Iterator[Step]:
             yield Step(f"{sys.executable} - <<'END'\n{block.text}END", block)
 
 
-def run_page(page: Sequence[Block], folder: Path, instead: Mapping[str, str]) -> Told:
+def run_page(page: Sequence[Block], folder: Path, tools: Path, instead: Mapping[str, str]) -> Told:
     """Run a page in one shell inside folder, with ports of its own.
 
     Args:
         page: its blocks.
         folder: where the reader stands.
+        tools: the folder of the taskgraft that the page calls.
         instead: commands that the tests replace, by what they replace them.
     """
     steps = list(steps_of(page))
@@ -85,21 +87,20 @@ def run_page(page: Sequence[Block], folder: Path, instead: Mapping[str, str]) ->
     run = subprocess.run(
         [bash, "-c", "\n".join(lines)],
         cwd=folder,
-        env=_environment(public, admin),
+        env=_environment(tools, public, admin),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=_PATIENCE_S,
         check=False,
     )
     outputs = re.split(r"\n### \d+ ###\n", run.stdout)[1:]
     return Told(steps, outputs, run.returncode, run.stderr)
 
 
-def _environment(public: int, admin: int) -> dict[str, str]:
-    tools = Path(sys.executable).parent
+def _environment(tools: Path, public: int, admin: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TASKGRAFT_")}
     return kept | {
-        "PATH": f"{tools}{os.pathsep}{kept['PATH']}",
+        "PATH": os.pathsep.join((str(tools), str(Path(sys.executable).parent), kept["PATH"])),
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "COLUMNS": _WIDTH,

@@ -41,20 +41,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tour(folder: Path) -> Told:
-    return run_page(list(blocks(DOCS / "tour.md")), folder, INSTEAD)
+def tour(folder: Path, tools: Path) -> Told:
+    return run_page(list(blocks(DOCS / "tour.md")), folder, tools, INSTEAD)
 
 
 @pytest.fixture(scope="module")
-def new_task(tour: Told, folder: Path) -> Told:
+def new_task(tour: Told, folder: Path, tools: Path) -> Told:
     assert tour.code == 0, tour.reached
-    return run_page(list(blocks(DOCS / "new-task.md")), folder, INSTEAD)
+    return run_page(list(blocks(DOCS / "new-task.md")), folder, tools, INSTEAD)
 
 
 @pytest.fixture(scope="module")
-def operations(new_task: Told, folder: Path) -> Told:
+def operations(new_task: Told, folder: Path, tools: Path) -> Told:
     assert new_task.code == 0, new_task.reached
-    return run_page(list(blocks(DOCS / "operations.md")), folder, INSTEAD)
+    return run_page(list(blocks(DOCS / "operations.md")), folder, tools, INSTEAD)
 
 
 def check(told: Told) -> None:

@@ -45,13 +45,13 @@ def write_shop(folder: Path) -> None:
     ).write_csv(folder / "products.csv")
 
 
-def test_the_pages_blocks_train_on_a_log_of_their_columns(tmp_path: Path) -> None:
+def test_the_pages_blocks_train_on_a_log_of_their_columns(tmp_path: Path, tools: Path) -> None:
     write_shop(tmp_path / "data" / "shop")
     whole = "\n".join(block.text for block in PAGE if block.kind == "toml")
     (tmp_path / "whole.toml").write_text(whole + SHORT, encoding="utf-8")
     # The proposal waits for its reader to say what a task is: the page's own file stands in.
     instead = {"taskgraft train shop.toml": "taskgraft train whole.toml"}
-    told = run_page(PAGE, tmp_path, instead)
+    told = run_page(PAGE, tmp_path, tools, instead)
     assert told.code == 0, f"{told.reached}\n{told.errors}"
     proposed = (tmp_path / "shop.toml").read_text(encoding="utf-8")
     assert all(column in proposed for column in ("clicked", "bought", "returned"))
