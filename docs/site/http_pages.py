@@ -70,7 +70,8 @@ def page(document: Json) -> str:
 
 def _route(title: str, operation: Json) -> Iterator[str]:
     yield f"## `{title}`\n"
-    yield f"{operation.get('summary', '')}.\n"
+    summary = operation.get("summary", "")
+    yield f"{summary if summary.endswith('?') else f'{summary}.'}\n"
     if operation.get("description"):
         yield f"{operation['description']}\n"
     if parameters := operation.get("parameters"):

@@ -10,7 +10,7 @@ import re
 
 from tests.docs.blocks import Block
 
-_FIGURE = re.compile(r"\b[0-9a-f]{12,}\b|-?\d[\d,.]*(e-?\d+)?%?")
+_FIGURE = re.compile(r"\b[0-9a-f]{12,}\b|[-+]?\d[\d,.]*(e-?\d+)?%?")
 _HOST = re.compile(r"\S+-#-\S+ (?=serving)")
 _LEFT_OUT = "..."
 
