@@ -16,6 +16,7 @@ import numpy as np
 
 from contract.errors import PromptMisfit
 from contract.prompt import Prompt, read_prompt
+from service.bank import Slot
 from service.engine import Cancellation
 from service.engine_pool import EnginePool
 from service.errors import TaskRejected
@@ -50,19 +51,9 @@ class PromptProver:
             TaskRejected: not signed as it must be, or its golden rows take too long.
             TooLarge: no slot is left.
         """
-        signer = await asyncio.to_thread(self._signers.check, body, signature)
-        prompt = await asyncio.to_thread(read_prompt, body)
-        header = prompt.header
-        if header.task != name:
-            raise PromptMisfit(
-                "wrong_task_name",
-                f"the file holds task {header.task}, not {name}",
-                found=header.task,
-                expected=name,
-            )
-        prompt.check_fits(model.manifest)
-        difference = await self._replay(model, prompt)
-        slot = await asyncio.to_thread(model.bank.fill, prompt.tensors)
+        # Two hand-overs to a thread in all: each costs the event loop as much as a step does.
+        prompt, signer = await asyncio.to_thread(self._read, model, name, body, signature)
+        difference, slot = await self._replay(model, prompt)
         checks: Checks = {
             "signature": signer or "not asked for",
             "format": "passed",
@@ -73,36 +64,55 @@ class PromptProver:
             "golden_rows": len(prompt.golden_scores),
             "golden_largest_difference": difference,
         }
-        return Resident(header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
+        return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
-    async def _replay(self, model: Model, prompt: Prompt) -> float:
-        """Score the golden rows as live traffic will be; the largest difference to PyTorch."""
+    def _read(self, model: Model, name: str, body: bytes, signature: str) -> tuple[Prompt, str]:
+        """All checks that need no graph; the prompt and its signer."""
+        signer = self._signers.check(body, signature)
+        prompt = read_prompt(body)
+        task = prompt.header.task
+        if task != name:
+            raise PromptMisfit(
+                "wrong_task_name",
+                f"the file holds task {task}, not {name}",
+                found=task,
+                expected=name,
+            )
+        prompt.check_fits(model.manifest)
+        return prompt, signer
+
+    async def _replay(self, model: Model, prompt: Prompt) -> tuple[float, Slot]:
+        """Score the golden rows as live traffic will be.
+
+        Returns:
+            The largest difference to PyTorch, and the prompt's slot.
+        """
         cancellation = Cancellation()
-        bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_REPLAY_LIMIT_S):
-                scored = await loop.run_in_executor(
-                    self._pool.executor,
-                    model.engine.run,
-                    prompt.golden_inputs,
-                    (),
-                    bank,
-                    cancellation,
+                return await loop.run_in_executor(
+                    self._pool.executor, _replay_and_fill, model, prompt, cancellation
                 )
         except TimeoutError as err:
             cancellation.cancel()
             raise TaskRejected(
                 "too_slow", f"the golden rows were not scored within {_REPLAY_LIMIT_S:.0f} s"
             ) from err
-        found = scored.prompts[:, 0]
-        difference = float(np.abs(found - prompt.golden_scores).max())
-        if not difference <= model.manifest.tolerance:  # NaN must not pass
-            raise PromptMisfit(
-                "golden_mismatch",
-                f"the golden rows score {difference:.3g} away from what PyTorch gave, "
-                f"at most {model.manifest.tolerance:.0e} is accepted",
-                largest_difference=difference,
-                tolerance=model.manifest.tolerance,
-            )
-        return difference
+
+
+def _replay_and_fill(
+    model: Model, prompt: Prompt, cancellation: Cancellation
+) -> tuple[float, Slot]:
+    bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
+    scored = model.engine.run(prompt.golden_inputs, (), bank, cancellation)
+    difference = float(np.abs(scored.prompts[:, 0] - prompt.golden_scores).max())
+    if not difference <= model.manifest.tolerance:  # NaN must not pass
+        raise PromptMisfit(
+            "golden_mismatch",
+            f"the golden rows score {difference:.3g} away from what PyTorch gave, "
+            f"at most {model.manifest.tolerance:.0e} is accepted",
+            largest_difference=difference,
+            tolerance=model.manifest.tolerance,
+        )
+    return difference, model.bank.fill(prompt.tensors)

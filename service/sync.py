@@ -1,7 +1,7 @@
 """Follow the desired state: what another worker, replica or earlier life grafted, appears here.
 
-    task store's generation moved --TaskFollower--> TaskRegistry.converge --> new snapshot
-                                                └--> acknowledged, and again twice a second
+    StoreWatch: generation moved --TaskFollower--> TaskRegistry.converge --> new snapshot
+                                               └--> acknowledged, and again twice a second
 
 A failed attempt is told and tried again: a missed or refused generation heals by itself. While the
 store is away, the last known state is served.
@@ -18,12 +18,12 @@ from contract.errors import ContractError
 from service.errors import BundleMissing, ServiceError, StoreUnavailable
 from service.fleet import TELL_EVERY_S
 from service.registry import TaskRegistry
+from service.store_watch import StoreWatch
 from service.task_store import Acknowledgement, TaskStore
 
-_POLL_S = 0.02
-# A candidate was proved: the word to switch comes soon, and all should switch together.
-_POLL_CANDIDATE_S = 0.003
 _RETRY_S = 0.5
+# While a backbone is made ready, this process has news of its own.
+_UPGRADING_S = 0.02
 
 
 class TaskFollower:
@@ -33,6 +33,7 @@ class TaskFollower:
         self._registry = registry
         self._store = store
         self._log = log
+        self._watch = StoreWatch(store)
         self._task: asyncio.Task[None] | None = None
         self._told: Acknowledgement | None = None
         self._told_at = 0.0
@@ -50,6 +51,7 @@ class TaskFollower:
             if await self._caught_up():
                 break
             await asyncio.sleep(_RETRY_S if self._registry.behind else 0)
+        self._watch.start(self._registry.snapshot.generation)
         self._task = asyncio.create_task(self._follow(), name="task follower")
 
     async def stop(self) -> None:
@@ -58,6 +60,7 @@ class TaskFollower:
         self._task.cancel()
         await asyncio.wait([self._task])
         self._task = None
+        await self._watch.stop()
         with suppress(StoreUnavailable):
             await self._registry.fleet.leave()
 
@@ -78,23 +81,26 @@ class TaskFollower:
 
     async def _follow(self) -> None:
         while True:
+            failed = False
             try:
                 await self._catch_up()
-                pause_s = self._pause_s()
             except (ContractError, ServiceError) as err:
                 self._fall_behind(err)
-                pause_s = _RETRY_S
+                failed = True
             if self._registry.acknowledgement() != self._told or self._silent_too_long():
                 with suppress(StoreUnavailable):
                     await self._tell()
-            await asyncio.sleep(pause_s)
+            if failed:
+                await asyncio.sleep(_RETRY_S)
+            else:
+                await self._watch.moved(self._patience_s(), hasty=self._soon())
 
     async def _catch_up(self) -> None:
         registry = self._registry
-        served = registry.snapshot.generation
-        wanted = await asyncio.to_thread(self._store.generation)
-        registry.refuse_older(wanted, served)
-        if wanted > served:
+        if self._watch.found < registry.snapshot.generation:  # of this process's own making?
+            served = registry.snapshot.generation
+            registry.refuse_older(await asyncio.to_thread(self._store.generation), served)
+        if self._watch.found > registry.snapshot.generation:
             snapshot = await registry.converge()
             self._log.info("tasks_followed", generation=snapshot.generation)
         registry.tidy()
@@ -105,11 +111,18 @@ class TaskFollower:
             self._log.warning("tasks_not_followed", reason=str(err))
         self._registry.behind = str(err)
 
-    def _pause_s(self) -> float:
+    def _soon(self) -> bool:
+        """Whether a switch is about to come."""
         recent = time.time() - self._registry.fleet.patience_s
         candidates = self._registry.snapshot.wanted.candidates.values()
-        soon = any(c.at > recent for c in candidates) or self._registry.acknowledgement().upgrade
-        return _POLL_CANDIDATE_S if soon else _POLL_S
+        return any(c.at > recent for c in candidates) or bool(
+            self._registry.acknowledgement().upgrade
+        )
+
+    def _patience_s(self) -> float:
+        upgrading = self._registry.snapshot.wanted.upgrade is not None
+        quiet_s = time.monotonic() - self._told_at
+        return _UPGRADING_S if upgrading else max(TELL_EVERY_S - quiet_s, 0.0)
 
     def _silent_too_long(self) -> bool:
         return time.monotonic() - self._told_at > TELL_EVERY_S

@@ -219,6 +219,7 @@ class TaskDirectory:
         aside.symlink_to(f"states/{name}")
         aside.replace(self._root / "current")
         _sync_folder(self._root)
+        self._seen = f"states/{name}", file
         others = [path for path in self._state_files() if path.name != name]
         earlier = [path for path in others if path.name[:12] < name[:12]]
         for path in {*others} - {*earlier[1 - _KEPT_STATES :]}:

@@ -1,0 +1,89 @@
+"""A thread that looks whether the task store moved on, so that no look costs the event loop time.
+
+    task store --generation, many times a second--> moved --> whoever waits on the event loop
+                   └--> ServiceError: kept, and raised by found
+
+Handing every look to a thread and back would take ten times the work of the look itself, on the
+loop that answers requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+
+from contract.errors import ContractError
+from service.errors import ServiceError
+from service.task_store import TaskStore
+
+_PAUSE_S = 0.02
+# A candidate was proved: the word to switch comes soon, and all should switch together.
+_SHORT_PAUSE_S = 0.003
+_FAREWELL_S = 1.0
+_Found = int | ContractError | ServiceError
+
+
+class StoreWatch:
+    """One thread per process; all methods are for the event loop that started it."""
+
+    def __init__(self, store: TaskStore) -> None:
+        self._store = store
+        self._found: _Found = 0
+        self._ended = threading.Event()
+        self._hasty = False
+        self._moved = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, served: int) -> None:
+        """Look from now on; what is served already is no news."""
+        self._found = served
+        arguments = (asyncio.get_running_loop(),)
+        # A store that hangs must not keep the process from ending.
+        self._thread = threading.Thread(
+            target=self._look, args=arguments, name="store watch", daemon=True
+        )
+        self._thread.start()
+
+    async def stop(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, _FAREWELL_S)
+
+    @property
+    def found(self) -> int:
+        """The generation at the last look.
+
+        Raises:
+            StoreUnavailable, CorruptStore: what the last look met.
+        """
+        if isinstance(self._found, int):
+            return self._found
+        raise self._found
+
+    async def moved(self, within_s: float, *, hasty: bool) -> None:
+        """Returns when a look finds something new, at the latest within so many seconds.
+
+        Args:
+            within_s: patience.
+            hasty: look more often, for something is about to come.
+        """
+        self._hasty = hasty
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._moved.wait()
+        self._moved.clear()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._ended.wait(_SHORT_PAUSE_S if self._hasty else _PAUSE_S):
+            found = self._look_once()
+            if str(found) != str(self._found):
+                self._found, self._hasty = found, True  # what follows is for the loop to say
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(self._moved.set)
+
+    def _look_once(self) -> _Found:
+        try:
+            return self._store.generation()
+        except (ContractError, ServiceError) as err:
+            return err
