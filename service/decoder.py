@@ -14,7 +14,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ from service.settings import Settings
 _TOO_LONG = "Expected `array` of length <= "
 _LIMITED = ("item_ids", "items", "events")  # by a setting, not by the model
 # msgspec ends a message with "at `$.items[3].tags`" or "at `key` in `$.context`".
+_UNNAMED = "[...]"  # what msgspec writes for any key of a dict
+_LONGEST_NAMED = 64 << 10  # a larger body is not read twice to find the key
+_LONGEST_NAME = 64
 _PATH = re.compile(r"`\$\.?(.*)`$")
 Message = TypeVar("Message")
 Body = bytes | bytearray | memoryview
@@ -53,7 +56,13 @@ class RequestDecoder:
         Raises:
             Malformed, InvalidField: see the module.
         """
-        return self._checked(decode(self._score, body))
+        try:
+            request = decode(self._score, body)
+        except InvalidField as err:
+            if _UNNAMED not in err.where or len(body) > _LONGEST_NAMED:
+                raise
+            raise self._named(err, body) from err
+        return self._checked(request)
 
     def score_of(self, fields: Mapping[str, object]) -> ScoreRequest:
         """A score request that came in another form than JSON, under the same rules.
@@ -65,6 +74,29 @@ class RequestDecoder:
             return self._checked(msgspec.convert(fields, self._score_type))
         except msgspec.ValidationError as err:
             raise _invalid(err) from err
+
+    def _named(self, refusal: InvalidField, body: Body) -> InvalidField:
+        """The same refusal with the field's name, which msgspec does not tell.
+
+        Each field is tried in a request of its own, so the work grows no faster than the body.
+        """
+        place = refusal.where.partition(_UNNAMED)[0]
+        try:
+            given = msgspec.json.decode(body)
+        except msgspec.ValidationError:  # a number that no type can hold
+            return refusal
+        items = given.get("item_ids")
+        items = items[:1] if isinstance(items, list) else items
+        ids = {"user_id": given.get("user_id"), "item_ids": items}
+        for name, value in _fields_at(given, place).items():
+            try:
+                msgspec.convert(ids | _request_of(place, {name: value}), self._score_type)
+            except msgspec.ValidationError as err:
+                message, where = _told(err)
+                _, unnamed, rest = where.partition(_UNNAMED)
+                if unnamed:
+                    return InvalidField(f"{place}.{name[:_LONGEST_NAME]}{rest}", message)
+        return refusal
 
     def _checked(self, request: ScoreRequest) -> ScoreRequest:
         if self._string_users:
@@ -126,12 +158,35 @@ def decode(decoder: msgspec.json.Decoder[Message], body: Body) -> Message:
 
 
 def _invalid(err: msgspec.ValidationError) -> InvalidField | TooLarge:
-    message, _, place = str(err).partition(" - at ")
-    found = _PATH.search(place)
-    where = found[1] if found and found[1] else "body"
+    message, where = _told(err)
     if where in _LIMITED and message.startswith(_TOO_LONG):
         return TooLarge(f"{where}: at most {message.removeprefix(_TOO_LONG)} in one request")
     return InvalidField(where, message)
+
+
+def _told(err: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, and where."""
+    message, _, place = str(err).partition(" - at ")
+    found = _PATH.search(place)
+    return message, found[1] if found and found[1] else "body"
+
+
+def _fields_at(request: Any, place: str) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    """What the request gives at context, user, items[3], history or rank.weights."""
+    for step in re.findall(r"\w+", place):
+        try:
+            request = request[int(step) if step.isdigit() else step]
+        except (LookupError, TypeError):  # a name that stands twice: the last one counts
+            return {}
+    return request if isinstance(request, dict) else {}
+
+
+def _request_of(place: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Nothing but these fields at the place."""
+    top, _, inner = place.partition(".")
+    if inner:
+        return {top: {inner: fields}}
+    return {"items": [fields]} if top.startswith("items[") else {top: fields}
 
 
 def _refuse_nul(where: str, ids: Sequence[int | str]) -> None:

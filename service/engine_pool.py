@@ -11,8 +11,6 @@ Between two runs in place the event loop has its turn: a probe waits for one run
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from functools import partial
 from typing import TypeVar
 
 from service.engine import Cancellation
+from service.threads import give_way
 
 _SHORT_S = 0.005
 _MEMORY = 0.05  # weight of the newest run
@@ -42,7 +41,7 @@ class EnginePool:
     ) -> None:
         self._clock = clock
         self.executor = ThreadPoolExecutor(
-            threads, thread_name_prefix="engine", initializer=_give_way, initargs=(nice,)
+            threads, thread_name_prefix="engine", initializer=give_way, initargs=(nice,)
         )
         self._in_place = _Turns() if threads == 1 and nice == 0 else None
         self._s_per_work = 0.0  # 0: nothing has run yet
@@ -79,12 +78,6 @@ class EnginePool:
 
     def close(self) -> None:
         self.executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _give_way(nice: int) -> None:
-    """On Linux a thread has a priority of its own."""
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + nice)
 
 
 class _Turns:

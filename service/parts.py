@@ -39,12 +39,10 @@ from service.sync import TaskFollower
 from service.task_catalog import TaskCatalog
 from service.task_directory import open_task_directory
 from service.task_store import TaskStore
+from service.threads import ASIDE_NICE
 from service.upgrades import Upgrades
 
 _FEATURES_FILE = "features.sqlite"
-# Enough to let requests go first; far below that, a thread that holds the interpreter's lock and
-# is not let run would make them wait.
-_ASIDE_NICE = 5
 _log = structlog.get_logger()
 
 
@@ -71,7 +69,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     opening = Opening(
         shelf=BundleShelf(settings.bundle, settings.bundles),
         running=running,
-        pool=EnginePool(1, nice=_ASIDE_NICE),
+        pool=EnginePool(1, nice=ASIDE_NICE),
         kept_events=Layout.of(schema, settings.history_cap).cap,
         keep_s=settings.rollback_ready_s,
         signers=signers,

@@ -33,6 +33,7 @@ from service.metrics import Metrics
 from service.parts import open_parts
 from service.settings import Settings
 from service.supervisor import Supervisor
+from service.threads import settle_threads
 from service.tls import Tls, TlsFiles
 
 Sockets = tuple[socket.socket, socket.socket]  # public, admin
@@ -118,6 +119,7 @@ class Server:
         Raises:
             ServiceError, ContractError: the service did not start.
         """
+        settle_threads(asyncio.get_running_loop())
         since = time.perf_counter()
         followers = [asyncio.create_task(tls.follow()) for tls in self._tls if tls is not None]
         serving = self._listen() if self._early else []

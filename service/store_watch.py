@@ -16,6 +16,7 @@ from contextlib import suppress
 from contract.errors import ContractError
 from service.errors import ServiceError
 from service.task_store import TaskStore
+from service.threads import ASIDE_NICE, give_way
 
 _PAUSE_S = 0.02
 # A candidate was proved: the word to switch comes soon, and all should switch together.
@@ -75,6 +76,7 @@ class StoreWatch:
         self._moved.clear()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        give_way(ASIDE_NICE)
         while not self._ended.wait(_SHORT_PAUSE_S if self._hasty else _PAUSE_S):
             found = self._look_once()
             if str(found) != str(self._found):
