@@ -152,21 +152,32 @@ class AsyncClient:
         return await self._send(calls.backbone())
 
     async def upgrade(
-        self, fingerprint: str, prompts: Mapping[str, bytes], drop: Sequence[str] = ()
+        self,
+        fingerprint: str,
+        prompts: Mapping[str, bytes],
+        drop: Sequence[str] = (),
+        signatures: Mapping[str, bytes] | None = None,
     ) -> results.BackboneChange:
         """Let a backbone that the hosts hold score, with prompt files tuned on it, by task.
 
         Loading may take longer than other calls: give the client a timeout_s to match.
 
+        Args:
+            fingerprint: of the backbone.
+            prompts: the files.
+            drop: live tasks that may end with it.
+            signatures: by task, the content of the prompt's .minisig file.
+
         Raises:
             Refused: it does not fit, or live tasks would end that drop does not name.
             Unavailable: a worker cannot serve it; nothing changed anywhere.
         """
+        signed = signatures or {}
         digests = {}
         for task, data in prompts.items():
-            await self._send(calls.upload(data))
+            await self._send(calls.upload(data, signed.get(task)))
             digests[task] = calls.digest(data)
-        return await self._send(calls.upgrade(fingerprint, digests, drop))
+        return await self._send(calls.upgrade(fingerprint, digests, drop, signed))
 
     async def rollback_backbone(self) -> results.BackboneChange:
         """Back to the backbone before the last upgrade, and the versions that scored then."""

@@ -131,7 +131,6 @@ def graft(
     wait: Literal["all", "local"],
 ) -> Call[results.Change]:
     """Repeatable: a prompt is known by its digest."""
-    headers = {} if signature is None else {"x-prompt-signature": b64encode(signature).decode()}
     return Call(
         "PUT",
         _task_path(name),
@@ -139,7 +138,7 @@ def graft(
         door="admin",
         body=prompt,
         content_type="application/octet-stream",
-        headers=headers,
+        headers=_signed(signature),
         query={"activate": "true" if activate else "false", "wait": wait},
     )
 
@@ -201,7 +200,7 @@ def digest(prompt: bytes) -> str:
     return hashlib.sha256(prompt).hexdigest()
 
 
-def upload(prompt: bytes) -> Call[None]:
+def upload(prompt: bytes, signature: bytes | None = None) -> Call[None]:
     """Repeatable: the path is the prompt's digest."""
     return Call(
         "PUT",
@@ -210,19 +209,26 @@ def upload(prompt: bytes) -> Call[None]:
         door="admin",
         body=prompt,
         content_type="application/octet-stream",
+        headers=_signed(signature),
     )
 
 
 def upgrade(
-    fingerprint: str, prompts: Mapping[str, str], drop: Sequence[str]
+    fingerprint: str,
+    prompts: Mapping[str, str],
+    drop: Sequence[str],
+    signatures: Mapping[str, bytes],
 ) -> Call[results.BackboneChange]:
     """Not repeated: the first arrival may still be on its way."""
+    wanted = {"fingerprint": fingerprint, "prompts": dict(prompts), "drop": list(drop)}
+    if signatures:
+        wanted["signatures"] = {task: _text(sign) for task, sign in signatures.items()}
     return Call(
         "PUT",
         "/v1/backbone",
         results.BackboneChange,
         door="admin",
-        body=_encode({"fingerprint": fingerprint, "prompts": dict(prompts), "drop": list(drop)}),
+        body=_encode(wanted),
         repeatable=False,
     )
 
@@ -251,6 +257,17 @@ def _task_path(name: str) -> str:
         # Dots alone would be taken for steps up the path, whatever is quoted.
         raise BadRequest(f"{name!r} is no task's name")
     return f"/v1/tasks/{quote(name, safe='')}"
+
+
+def _signed(signature: bytes | None) -> dict[str, str]:
+    return {} if signature is None else {"x-prompt-signature": b64encode(signature).decode()}
+
+
+def _text(signature: bytes) -> str:
+    try:
+        return signature.decode()
+    except UnicodeDecodeError as err:
+        raise BadRequest(f"a signature is no .minisig file: {err}") from err
 
 
 def _encode(value: object) -> bytes:

@@ -1,6 +1,7 @@
 """`taskgraft upgrade`: another backbone on a running service, with the prompts tuned on it.
 
-bundle --kept--> TASKGRAFT_BUNDLES/FINGERPRINT     prompt files --upload--> the service
+bundle --kept--> TASKGRAFT_BUNDLES/FINGERPRINT
+prompt files, and FILE.minisig beside each if there is one --upload--> the service
 fingerprint + digests --PUT /v1/backbone--> a table of what scores now
 """
 
@@ -14,6 +15,7 @@ from client import Client
 from client.results import BackboneChange
 from commands.failures import Misuse
 from commands.screen import Screen, pairs, table
+from commands.tasks import signature_of
 from contract.aside import written_aside
 from contract.bundle import open_bundle
 from contract.prompt import read_prompt
@@ -29,10 +31,13 @@ def upgrade(
     """Upgrade. places: the folder of bundles (None if the hosts hold it already), tasks to drop."""
     bundles, drop = places
     manifest = open_bundle(bundle).manifest
-    files = _by_task(prompts)
+    paths = _by_task(prompts)
+    files = {task: path.read_bytes() for task, path in paths.items()}
+    beside = {task: signature_of(path) for task, path in paths.items()}
+    signatures = {task: path.read_bytes() for task, path in beside.items() if path.is_file()}
     if bundles is not None:
         keep(bundle, bundles / manifest.fingerprint)
-    answer = client.upgrade(manifest.fingerprint, files, drop)
+    answer = client.upgrade(manifest.fingerprint, files, drop, signatures)
     _show(screen, "upgraded", answer)
 
 
@@ -47,14 +52,13 @@ def keep(bundle: Path, place: Path) -> None:
             shutil.copytree(bundle, folder, dirs_exist_ok=True)
 
 
-def _by_task(prompts: Sequence[Path]) -> dict[str, bytes]:
-    files = dict[str, bytes]()
+def _by_task(prompts: Sequence[Path]) -> dict[str, Path]:
+    files = dict[str, Path]()
     for path in prompts:
-        data = path.read_bytes()
-        task = read_prompt(data).header.task
+        task = read_prompt(path.read_bytes()).header.task
         if task in files:
             raise Misuse(f"{path}: a second prompt of task {task}; give one of each")
-        files[task] = data
+        files[task] = path
     return files
 
 

@@ -20,7 +20,10 @@ def upgrade(
     ] = None,
     prompts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Prompt files tuned on it, one per task.", show_default=False),
+        typer.Argument(
+            help="Prompt files tuned on it, one per task; FILE.minisig beside each signs it.",
+            show_default=False,
+        ),
     ] = None,
     *,
     drop: Annotated[

@@ -22,6 +22,7 @@ from client.errors import Refused
 from commands import upgrade as command
 from commands.screen import Screen
 from contract.manifest import read_manifest
+from service.signatures import SecretKey
 from tests.e2e.test_workers import traffic, whole
 from tests.live_server import ADMIN, SECRET
 from tests.service.tiny import BUNDLE, RETRAINED, prompt_bytes, retrained_prompt
@@ -58,22 +59,31 @@ def rollback(service: ServiceProcess) -> httpx.Response:
     return httpx.post(f"{service.admin}/v1/backbone/rollback", headers=ADMIN, timeout=120)
 
 
-def test_the_command_brings_the_bundle_the_prompts_and_the_way_back(tmp_path: Path) -> None:
-    """Into an empty folder that the service looks into."""
-    bundles = tmp_path / "bundles"
-    with ServiceProcess(BUNDLE, tmp_path, bundles=bundles) as service:
-        service.put("share", prompt_bytes("share")).raise_for_status()
+def test_the_command_brings_the_bundle_the_signed_prompts_and_the_way_back(tmp_path: Path) -> None:
+    """Into an empty folder that the service looks into; a signature lies beside its prompt."""
+    bundles, key = tmp_path / "bundles", SecretKey.new()
+    prompt = tmp_path / "share.safetensors"
+    prompt.write_bytes(retrained_prompt("share"))
+    signing = {"require_signature": True, "trusted_keys": key.trusted("ops").line()}
+    with (
+        ServiceProcess(BUNDLE, tmp_path, bundles=bundles, **signing) as service,
+        Client(service.public, service.admin, SECRET, timeout_s=60) as client,
+    ):
+        first = prompt_bytes("share")
+        client.graft("share", first, signature=key.sign(first, "").encode())
         before = service.score().json()["scores"]
-        prompt = RETRAINED.parent / "share.safetensors"
-        with Client(service.public, service.admin, SECRET, timeout_s=60) as client:
-            screen = Screen(as_json=True)
-            with pytest.raises(Refused, match="would not serve share"):
-                command.upgrade(screen, client, RETRAINED, [], (bundles, []))
+        screen = Screen(as_json=True)
+        with pytest.raises(Refused, match="would not serve share"):
+            command.upgrade(screen, client, RETRAINED, [], (bundles, []))
+        with pytest.raises(Refused, match="not signed"):
             command.upgrade(screen, client, RETRAINED, [prompt], (bundles, []))
-            assert client.backbone().fingerprint == NEW
-            assert service.score().json()["tasks"]["share"]["version"] == 2
-            command.rollback(screen, client)
-            assert client.backbone().previous == NEW
+        signature = prompt.with_name("share.safetensors.minisig")
+        signature.write_text(key.sign(prompt.read_bytes(), ""), encoding="utf-8")
+        command.upgrade(screen, client, RETRAINED, [prompt], (bundles, []))
+        assert client.backbone().fingerprint == NEW
+        assert service.score().json()["tasks"]["share"]["version"] == 2
+        command.rollback(screen, client)
+        assert client.backbone().previous == NEW
         assert service.score().json()["scores"] == before
 
 
