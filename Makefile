@@ -56,8 +56,8 @@ kube-test: $(READY)
 
 # Moments differ each time: what holds once need not hold always.
 chaos: $(READY)
-	for round in $$(seq $(or $(ROUNDS),5)); do $(BIN)/python -m pytest -q tests/e2e/test_workers.py \
-		tests/e2e/test_workers_redis.py tests/service/test_redis_faults.py $(ARGS) || exit 1; done
+	for round in $$(seq $(or $(ROUNDS),5)); do RESTARTS=3 $(BIN)/python -m pytest -q tests/e2e/test_workers.py \
+		tests/e2e/test_rolling_restart.py tests/e2e/test_workers_redis.py tests/service/test_redis_faults.py $(ARGS) || exit 1; done
 
 check: $(READY)
 	$(BIN)/ruff format --check .

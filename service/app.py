@@ -62,6 +62,10 @@ class Parts:
     worker: str = ""
 
 
+async def granted() -> None:
+    """A process that is alone waits for nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One process's service: two applications over the same objects.
@@ -79,9 +83,10 @@ class Service:
     parts: Parts
     traces: Traces | None
 
-    async def start(self) -> None:
-        """Traffic is wanted from the return on."""
+    async def start(self, admission: Callable[[], Awaitable[None]] = granted) -> None:
+        """Traffic is wanted from the return on; the admission is awaited before."""
         await self.parts.start()
+        await admission()
         self.gate.open()
 
     async def stop(self) -> None:

@@ -1,6 +1,6 @@
 """What a supervisor and its worker say to each other: lines of JSON, over a socket pair.
 
-    supervisor --Birth, then DRAIN | STOP--> worker --News--> supervisor
+    supervisor --Birth, then OPEN, then DRAIN | STOP--> worker --News--> supervisor
 
 The orders are single bytes.
 """
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from service.settings import Settings
 
-DRAIN, STOP = b"d", b"s"
+OPEN, DRAIN, STOP = b"o", b"d", b"s"
 
 
 @dataclass(frozen=True, slots=True)

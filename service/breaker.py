@@ -3,10 +3,14 @@
 closed --half of the last calls bad--> open --rest_s--> half open --probe good--> closed
                                         ^                   └-----probe bad----> open
 with breaker: call()    StoreUnavailable at once while open or while the probe is under way
+
+Calls that are found late at one moment count as one: it may be this process that stood still, and
+then all that were under way seem late.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +19,7 @@ from typing import Literal
 
 from service.errors import StoreUnavailable
 
+_TOGETHER_S = 0.01  # for such a moment, or a quarter of slow_s
 State = Literal["closed", "open", "half_open"]
 
 
@@ -41,6 +46,7 @@ class Breaker:
         self._bad: deque[bool] = deque(maxlen=window)
         self._opened_at: float | None = None
         self._probing = False
+        self._late_at = -math.inf
 
     @property
     def state(self) -> State:
@@ -61,10 +67,10 @@ class Breaker:
         try:
             yield
         except StoreUnavailable:
-            self._judge(bad=True, probe=probe)
+            self._judge(bad=True, probe=probe, start=start)
             raise
         else:
-            self._judge(bad=self._clock() - start > self._slow_s, probe=probe)
+            self._judge(bad=self._late(start), probe=probe, start=start)
         finally:
             if probe:
                 self._probing = False
@@ -79,7 +85,14 @@ class Breaker:
         self._probing = True
         return True
 
-    def _judge(self, *, bad: bool, probe: bool) -> None:
+    def _late(self, start: float) -> bool:
+        return self._clock() - start > self._slow_s
+
+    def _judge(self, *, bad: bool, probe: bool, start: float) -> None:
+        if bad and not probe and self._late(start):
+            if self._clock() - self._late_at < min(_TOGETHER_S, self._slow_s / 4):
+                return
+            self._late_at = self._clock()
         if probe:
             self._opened_at = self._clock() if bad else None
             self._bad.clear()

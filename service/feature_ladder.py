@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from service.errors import StoreUnavailable
 from service.features import NO_FEATURES, Event, FeatureStore, UserFeatures
 from service.messages import Degraded
 from service.near_cache import NearCache, NearCacheOptions
+
+_CONNECTIONS = 4  # as many reads as a worker has under way at its usual load
+_PAUSE_S = 0.05
 
 
 class FeatureLadder:
@@ -58,6 +61,21 @@ class FeatureLadder:
             return self._cache.find(user) or (NO_FEATURES, "no_history")
         self._cache.keep(user, features, began)
         return features, "none"
+
+    async def connect(self, within_s: float) -> None:
+        """Let the store have its connections before the first read, whose time is short.
+
+        A store that is away is no reason to wait any longer: reads do without it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not await self._answers():  # noqa: ASYNC110  # a store tells nobody
+                    await asyncio.sleep(_PAUSE_S)
+
+    async def _answers(self) -> bool:
+        pings = (self._store.ping() for _ in range(_CONNECTIONS))
+        found = await asyncio.gather(*pings, return_exceptions=True)
+        return not any(isinstance(one, StoreUnavailable) for one in found)
 
     async def append(self, events: Sequence[Event]) -> None:
         """Store events; the next read sees them.

@@ -43,6 +43,7 @@ from service.threads import ASIDE_NICE
 from service.upgrades import Upgrades
 
 _FEATURES_FILE = "features.sqlite"
+_CONNECT_S = 1.0  # a feature store that is away holds up the start no longer
 _log = structlog.get_logger()
 
 
@@ -82,6 +83,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
 
     async def start() -> None:
         replay_golden(bundle, model)
+        await features.connect(_CONNECT_S)
         try:
             await follower.start()
         except PromptMisfit as err:

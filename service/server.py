@@ -17,14 +17,14 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Scope
 
-from service.app import Parts, Service, create_service
+from service.app import Parts, Service, create_service, granted
 from service.environment import unknown_variables
 from service.errors import ConfigError
 from service.http_protocol import GuardedProtocol, TurnAway
@@ -85,7 +85,7 @@ class Server:
         sockets: listening already.
         early: whether to answer before the service is ready: health checks with the truth, all else
             with 503. A worker that joins others should not.
-        on_ready: called once traffic is wanted.
+        admission: called once this process could serve; it does when that returns.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class Server:
         sockets: Sockets,
         *,
         early: bool = True,
-        on_ready: Callable[[], None] = lambda: None,
+        admission: Callable[[], Awaitable[None]] = granted,
     ) -> None:
         self._service = service
         self._sockets = sockets
         self._early = early
-        self._on_ready = on_ready
+        self._admission = admission
         settings = service.settings
         files = settings.public_tls, settings.admin_tls
         self._tls = [None if one is None else Tls(one) for one in files]
@@ -123,12 +123,11 @@ class Server:
         since = time.perf_counter()
         followers = [asyncio.create_task(tls.follow()) for tls in self._tls if tls is not None]
         serving = self._listen() if self._early else []
-        self._starting = asyncio.create_task(self._service.start())
+        self._starting = asyncio.create_task(self._service.start(self._admission))
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._starting
                 serving = serving or self._listen()
-                self._on_ready()
                 took_ms = round((time.perf_counter() - since) * 1000, 1)
                 generation = self._service.parts.tasks.snapshot.generation
                 _log.info("ready", generation=generation, took_ms=took_ms)

@@ -1,6 +1,7 @@
 """Several worker processes over the same two sockets, and what keeps them alive.
 
-    sockets --Supervisor--> the first worker --ready--> all others --died--> another in its place
+    sockets --Supervisor--> the first worker --ready--> all others --all ready--> traffic is wanted
+                 |                                           └--died--> another in its place
                  └--> ConfigError, WorkerFailed: a worker cannot start at all; its own sentence
 
 The first worker starts alone, so a service that cannot start says so once. SIGTERM and SIGINT are
@@ -23,7 +24,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from service.birth import BIRTH, DRAIN, NEWS, STOP, Birth, News
+from service.birth import BIRTH, DRAIN, NEWS, OPEN, STOP, Birth, News
 from service.errors import ConfigError, WorkerFailed
 from service.settings import Settings
 
@@ -48,6 +49,7 @@ class Supervisor:
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._channels: dict[int, asyncio.StreamWriter] = {}
         self._first = asyncio.Event()
+        self._ready = set[int]()  # slots whose worker was ready once
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -76,6 +78,13 @@ class Supervisor:
             started.cancel()
             shutil.rmtree(self._folder, ignore_errors=True)
             _log.info("workers_stopped")
+
+    def _admit(self, slot: int) -> None:
+        """Nobody serves before all could; from then on, each does as soon as it can."""
+        self._ready.add(slot)
+        if len(self._ready) == self._settings.workers:
+            for channel in self._channels.values():
+                channel.write(OPEN)
 
     def _stop(self, order: bytes) -> None:
         self._stopping.set()
@@ -158,5 +167,6 @@ class Supervisor:
                 last = NEWS.validate_json(line)
                 if not last.failed:
                     self._first.set()
+                    self._admit(slot)
                     _log.info("worker_ready", worker=slot, pid=process.pid)
         return last

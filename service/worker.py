@@ -1,6 +1,6 @@
 """One worker process of several, as the supervisor starts it.
 
-    channel --Birth--> Server over inherited sockets --{"ready"}--> channel
+    channel --Birth--> Server over inherited sockets --{"ready"}--> channel --OPEN--> it serves
                           └--> {"failed": sentence}, exit 1: it cannot start
 
 A SIGTERM of its own means that this worker shall go and the others stay: it takes no new callers.
@@ -21,7 +21,7 @@ import uvloop
 
 from contract.errors import ContractError
 from service.app import create_service
-from service.birth import BIRTH, STOP, Birth, failed, ready
+from service.birth import BIRTH, DRAIN, OPEN, STOP, Birth, failed, ready
 from service.errors import ConfigError, ServiceError
 from service.logs import configure_logs
 from service.metric_slots import MetricSlot
@@ -49,17 +49,23 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
     metrics = Metrics(worker=str(birth.slot))
     slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
     service = create_service(birth.settings, open_parts, metrics, slot)
-    server = Server(service, sockets, early=birth.early, on_ready=lambda: channel.sendall(ready()))
+    admitted, orphaned = asyncio.Event(), asyncio.Event()
+
+    async def admission() -> None:
+        channel.sendall(ready())
+        await admitted.wait()
+
+    server = Server(service, sockets, early=birth.early, admission=admission)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.retire)
     loop.add_signal_handler(signal.SIGINT, server.stop)
 
-    orphaned = asyncio.Event()
+    act = {OPEN[0]: admitted.set, DRAIN[0]: server.drain, STOP[0]: server.stop}
 
     def told() -> None:
         orders = channel.recv(64)
         for order in orders:
-            (server.stop if order == STOP[0] else server.drain)()
+            act[order]()
         if not orders:
             orphaned.set()
             loop.remove_reader(channel)

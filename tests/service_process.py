@@ -78,12 +78,16 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Returns when all workers acknowledge."""
+        self.listen()
+        until(lambda: len(self.told("ready")) >= self.workers)
+
+    def listen(self) -> None:
+        """Returns when it has an address."""
         self.spawn()
         until(lambda: self._listening() or self.process.poll() is not None)
         address = self._listening()
         assert address is not None, self.errors
         self.public, self.admin = address["public"], address["admin"]
-        until(lambda: len(self.told("ready")) >= self.workers)
 
     def spawn(self) -> None:
         self.lines.clear()

@@ -230,46 +230,6 @@ def test_a_worker_that_cannot_start_ends_the_service_with_its_sentence(
     assert "Traceback" not in service.errors
 
 
-def test_replicas_restarted_one_by_one_lose_no_request(tmp_path: Path) -> None:
-    """As behind a balancer: it asks /readyz ten times a second, and goes where that is 200."""
-    with (
-        ServiceProcess(BUNDLE, tmp_path, drain_s=1.0) as one,
-        ServiceProcess(BUNDLE, tmp_path, drain_s=1.0) as other,
-    ):
-        one.put("share", prompt_bytes("share"))
-        replicas = [one, other]
-        ready: list[ServiceProcess] = [one, other]
-        done = threading.Event()
-
-        def balance() -> None:
-            while not done.wait(0.1):
-                ready[:] = [replica for replica in replicas if wants_traffic(replica)] or ready
-
-        balancer = threading.Thread(target=balance)
-        balancer.start()
-        try:
-            with traffic(lambda c: random.choice(ready).score(c), keep_alive=True) as heard:
-                for replica in replicas:
-                    replica.process.send_signal(signal.SIGTERM)
-                    assert replica.ended() == 0
-                    replica.start()
-                    until(lambda: len(ready) == 2)
-                one.put("skip", prompt_bytes("skip"))
-                until(lambda: "skip" in other.score().json()["scores"])
-        finally:
-            done.set()
-            balancer.join(timeout=60)
-        assert [answer for answer in heard if isinstance(answer, Exception)] == []
-        assert {answer.status_code for answer in heard} == {200}
-        assert all("share" in answer.json()["scores"] for answer in heard)
-
-
-def wants_traffic(replica: ServiceProcess) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{replica.public}/readyz", timeout=5).status_code == 200
-    return False
-
-
 def test_whichever_worker_is_asked_tells_the_live_figures_of_all(service: ServiceProcess) -> None:
     def live() -> dict[str, Any]:
         answer = httpx.get(f"{service.admin}/v1/live", headers=ADMIN, timeout=30)

@@ -68,6 +68,28 @@ def test_slow_calls_open_it(breaker: Breaker, clock: Clock) -> None:
     assert state(breaker) == "open"
 
 
+@pytest.mark.parametrize("given_up", [False, True])
+def test_calls_that_one_stall_made_late_count_as_one(
+    *, given_up: bool, breaker: Breaker, clock: Clock
+) -> None:
+    for stalls in (1, 2):
+        calls = [breaker.guard() for _ in range(8)]
+        for call in calls:
+            call.__enter__()
+        clock.now += 0.6
+        for call in calls:
+            err = StoreUnavailable("no answer in time") if given_up else None
+            call.__exit__(err and type(err), err, None)
+        assert state(breaker) == ("closed" if stalls == 1 else "open")
+
+
+def test_quick_failures_at_one_moment_count_each(breaker: Breaker) -> None:
+    with breaker.guard():
+        fail(breaker)
+        fail(breaker)
+    assert state(breaker) == "open"
+
+
 def test_a_good_probe_closes_it(breaker: Breaker, clock: Clock) -> None:
     fail(breaker)
     fail(breaker)

@@ -44,6 +44,27 @@ async def seen(ladder: FeatureLadder, user: str = "ann") -> tuple[list[int], str
     return list(features.histories.get("click", ())), step
 
 
+async def test_connections_stand_before_the_first_read(
+    own_redis: RedisServer, ladder: FeatureLadder
+) -> None:
+    with own_redis.client() as client:
+        before = len(client.client_list())
+        await ladder.connect(PLENTY_S)
+        assert len(client.client_list()) - before >= 4
+
+
+async def test_a_store_that_comes_in_time_is_connected_and_one_that_is_away_waited_for_no_longer(
+    own_redis: RedisServer, ladder: FeatureLadder
+) -> None:
+    own_redis.pause()
+    await ladder.connect(0.1)
+    connecting = asyncio.create_task(ladder.connect(PLENTY_S))
+    await asyncio.sleep(0)
+    own_redis.resume()
+    await connecting
+    assert await seen(ladder) == ([], "none")
+
+
 async def test_a_store_that_hangs_gives_way_to_the_copy_and_returns(
     own_redis: RedisServer, ladder: FeatureLadder
 ) -> None:

@@ -87,3 +87,30 @@ async def test_a_worker_that_heeds_no_order_is_killed_in_the_end(
         os.kill(os.getpid(), signal.SIGTERM)
         await running
     assert supervisor._running == {}
+
+
+async def test_no_worker_serves_before_all_could_and_each_later_one_does_at_once(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a worker notes when it is admitted: which workers could serve by then."""
+    monkeypatch.setattr("service.supervisor._LAST_GRACE_S", 0.1)
+    could, admitted = tmp_path / "could", tmp_path / "admitted"
+    for folder in (could, admitted):
+        folder.mkdir()
+    code = f"""{READY}
+assert channel.recv(1) == b"o"
+open(f"{admitted}/{{{{os.getpid()}}}}", "w").write(str(len(os.listdir("{could}"))))
+time.sleep(600)
+"""
+    noting = f'open(f"{could}/{{{{os.getpid()}}}}", "w").close()\nchannel.sendall('
+    program(monkeypatch, code.replace("channel.sendall(", noting, 1))
+    running = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(60):
+        while len(notes := [*admitted.iterdir()]) < 2:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+        assert {note.read_text(encoding="utf-8") for note in notes} == {"2"}
+        os.kill(int(notes[0].name), signal.SIGKILL)
+        while len([*admitted.iterdir()]) < 3:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
