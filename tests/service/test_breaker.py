@@ -78,8 +78,10 @@ def test_calls_that_one_stall_made_late_count_as_one(
             call.__enter__()
         clock.now += 0.6
         for call in calls:
-            err = StoreUnavailable("no answer in time") if given_up else None
-            call.__exit__(err and type(err), err, None)
+            if given_up:
+                call.__exit__(StoreUnavailable, StoreUnavailable("no answer in time"), None)
+            else:
+                call.__exit__(None, None, None)
         assert state(breaker) == ("closed" if stalls == 1 else "open")
 
 
