@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from contract.schema import FeatureSchema
@@ -18,6 +19,7 @@ from service.api.application import application
 from service.api.backbone import backbone_router
 from service.api.boundary import Boundary, Headers, Stamp
 from service.api.console import console_router
+from service.api.docs import docs_router
 from service.api.doorkeeper import Doorkeeper
 from service.api.events import EventsRoute
 from service.api.guard import Guard
@@ -138,7 +140,7 @@ def _public(
 ) -> tuple[ASGIApp, Mapping[str, ASGIApp]]:
     """The application, and the routes that go past it."""
     signature = Signature(parts.schema, settings)
-    routers = (
+    routers: tuple[APIRouter, ...] = (
         tasks_router(parts.tasks),
         schema_router(parts.tasks),
         live_router(),
@@ -146,7 +148,9 @@ def _public(
         oip_server_router(gate),
         oip_models_router(gate, parts.tasks, signature),
     )
-    app = application("taskgraft", routers, openapi=True, docs=settings.docs)
+    if settings.docs:
+        routers = (*routers, docs_router())
+    app = application("taskgraft", routers, openapi=True)
     app.describe = lambda: public_document(app, parts.schema, settings)
     decoder = RequestDecoder(parts.schema, settings)
     infer = InferRoute(parts.scorer, decoder, signature, gate, metrics, settings)
@@ -170,7 +174,7 @@ def _admin(settings: Settings, gate: Gate, parts: Parts, figures: FleetFigures) 
         backbone_router(parts.backbones, settings),
         live_router(),
     )
-    app = application("taskgraft administration", routers, openapi=False, docs=False)
+    app = application("taskgraft administration", routers, openapi=False)
     app.describe = lambda: admin_document(app, parts.schema, settings)
     return Guard(app, settings.admin_tokens)
 

@@ -62,8 +62,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     metrics.use_provider(provider)
     if provider != PROVIDERS[settings.providers[0]]:
         _log.warning("provider_fallback", wanted=settings.providers[0], using=provider)
-    threads = settings.engine_threads or engine_threads(settings.workers, cores_at_hand())
-    pool = EnginePool(threads)
+    pool = EnginePool(settings.engine_threads or engine_threads(settings.workers, cores_at_hand()))
     store = open_task_store(settings)
     features = open_ladder(settings, schema, metrics.store_fault)
     signers = Signers(settings.trusted_keys, settings.require_signature)

@@ -34,24 +34,20 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def application(
-    title: str, routers: Iterable[APIRouter], *, openapi: bool, docs: bool
-) -> Application:
+def application(title: str, routers: Iterable[APIRouter], *, openapi: bool) -> Application:
     """An application without redirects: each path has one spelling.
 
     Args:
         title: of its document.
         routers: all its routes.
         openapi: whether anybody may read /openapi.json, which the caller fills in.
-        docs: whether /docs shows it.
     """
     app = Application(
         title=title,
         version=VERSION,
         openapi_url="/openapi.json" if openapi else None,
-        docs_url="/docs" if docs else None,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         # Flat, as they are: included routers would hide their routes from whoever walks them.
         routes=[route for router in routers for route in router.routes],
