@@ -20,6 +20,7 @@ from training.data_config import (
     Section,
     SplitConfig,
     check_history,
+    check_stream,
 )
 from training.errors import ConfigError
 
@@ -220,6 +221,8 @@ class TrainConfig(Section):
             raise ValueError(f'split by = "{self.split.by}" needs data.time')
         if self.split.by == "user_time" and self.data.user_id is None:
             raise ValueError('split by = "user_time" needs data.user_id')
+        if self.data.stream:
+            check_stream(self.split, self.history, self.fit.shuffle)
         if self.history is not None:
             check_history(self.data, self.history)
         elif self.data.prior is not None:

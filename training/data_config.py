@@ -48,9 +48,13 @@ class DataConfig(Section):
 
     Without user_id every row stands alone; without item_id all item fields come with the request.
     A number in the time column counts time_unit; dates and datetimes are read as they are.
+
+    stream reads Parquet shards one at a time, three times, and trains from encoded rows on disk
+    (training/shards.py); repeated rows are then found within a shard only.
     """
 
     log: str
+    stream: bool = False
     columns: tuple[str, ...] = ()
     user_id: str | None = None
     item_id: str | None = None
@@ -154,6 +158,22 @@ class HistoryConfig(Section):
     length: int = Field(default=50, ge=1, le=4096)
     fields: tuple[Name, ...] = Field(min_length=1)
     behaviours: tuple[BehaviourConfig, ...] = Field(min_length=1)
+
+
+def check_stream(split: SplitConfig, history: HistoryConfig | None, shuffle: str) -> None:
+    """Refuse by ValueError what cannot be had from one shard at a time."""
+    if split.by not in ("boundaries", "column"):
+        raise ValueError(
+            f'data.stream cannot split by = "{split.by}", which looks at the whole log at once; '
+            'use "boundaries" or "column"'
+        )
+    if history is not None:
+        raise ValueError(
+            "data.stream cannot build histories, which look at the whole log at once; leave out "
+            "[history], or data.stream"
+        )
+    if shuffle == "requests":
+        raise ValueError('data.stream shuffles by row: set fit.shuffle to "rows" or "off"')
 
 
 def check_history(data: DataConfig, history: HistoryConfig) -> None:

@@ -3,100 +3,93 @@
 configuration + files --prepare--> Prepared: fitted encoders, three Datasets, profiles
 row numbers           --Dataset.batch--> Batch
 
+With data.stream the log passes by shard by shard, and a Dataset lies on disk (training/arrays.py).
+
 Rows of one user, moment and context share one row of user tensors, as one request does in the
 service. A split in which a task has one class only is a DataError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from contract.item_table import ItemTable
 from contract.lookups import Lookups
 from contract.schema import FeatureSchema
+from training.arrays import Arrays, SplitArrays, Spool, World, split_arrays
 from training.config import TrainConfig
-from training.encoded import Encoded, blank, columns_of, encode, raw_keys
+from training.encoded import Encoded, blank, encode, raw_keys
 from training.errors import DataError
 from training.inputs import Batch, Inputs
-from training.log import ITEM, ITEM_ROW, TIME, USER, USER_ROW, Log, label_column, read_log
-from training.partition import PARTS, partition
+from training.log import ITEM, USER, Log, read_log
+from training.partition import PARTS, Parts, partition
 from training.raw import Profile, profiles, raw_request
-from training.requests import group_requests
 from training.sequences import Sequences
+from training.shards import Shards
 from training.vocabularies import feature_schema, fit_encoders
 
-
-class _Arrays(NamedTuple):
-    """Encoded as tensors."""
-
-    ids: Tensor  # (n, F) int32
-    dense: Tensor  # (n, D) float32
-    bags: Tensor  # (n, W) int32
-
-    def take(self, rows: Tensor) -> _Arrays:
-        # index_select copies whole rows, several times as fast as [rows].
-        return _Arrays(*(values.index_select(0, rows) for values in self))
-
-
-@dataclass(frozen=True, slots=True)
-class _World:
-    """What the splits of one log share."""
-
-    log: Log
-    lookups: Lookups
-    sequences: Sequences | None
-    items: _Arrays  # (I + 1, ...), the item table
-    item_rows: Tensor  # (log.items,) int64, where each item stands in the item table
-    tasks: tuple[str, ...]
+BLOCK = 4096  # rows that are read at a stretch
+Pieces = Iterable[tuple[Log, Parts]]
 
 
 class Dataset:
-    """One split in memory.
+    """One split.
 
     Attributes:
         tasks: all tasks of the configuration, those with new = true included.
         labels: (R, T_all) float32, 0 where unknown.
         mask: (R, T_all) bool, True where the label is known.
+        known: (T_all,) how many labels are known, of each task.
+        positive: (T_all,) how many of these are 1.
         users: (R,) int64, a number per user, the same in all splits; 0 without users.
         has_users: whether the log names them.
-        requests: (R,) int64, a number per request, for shuffling whole requests.
     """
 
-    def __init__(self, world: _World, rows: NDArray[np.int64], part: str) -> None:
-        frame = world.log.rows[rows]
-        schema = world.lookups.schema
-        self._world, self._rows = world, rows
+    def __init__(self, world: World, arrays: SplitArrays, part: str) -> None:
+        self._world, self._rows = world, arrays.rows
         self.tasks = world.tasks
-        self.labels, self.mask = _labels(frame, world.tasks, part)
-        self.users, self.has_users = _pointers(frame, USER_ROW), USER_ROW in frame.columns
-        group, first = group_requests(frame, world.lookups)
-        self._group = torch.from_numpy(group)  # (R,), rows of one group share their user tensors
-        # Rows without users may share user tensors, yet they are requests of their own.
-        self.requests = self._group if self.has_users else torch.arange(len(rows))
-        self._user = _user_arrays(frame[first], world)  # (G, ...)
-        self._spans = None
-        if world.sequences is not None:
-            times = frame.get_column(TIME).to_numpy()[first]
-            self._spans = world.sequences.spans(self.users.numpy()[first], times)  # (G, M)
-        self._item = None  # (R,) rows of the item table
-        if ITEM_ROW in frame.columns:
-            self._item = world.item_rows[_pointers(frame, ITEM_ROW)]
+        self.known, self.positive = _counted(arrays)
+        for task, positive, known in zip(self.tasks, self.positive, self.known, strict=True):
+            if positive in (0, known):
+                raise DataError(
+                    f"task {task} has one class only in the {part} split: {positive} positive of "
+                    f"{known} known labels; change its label, or the [split] section"
+                )
+        self.labels, self.mask, self.users = arrays.labels, arrays.mask, arrays.users
+        self.has_users = USER in world.log.users.columns
+        self._group = arrays.group  # (R,), rows of one group share their user tensors
+        self._user, self._spans = arrays.user, arrays.spans  # (G, ...)
+        self._item = arrays.item if len(arrays.item) else None  # (R,) rows of the item table
         # Fields that no catalogue holds, and the columns they fill.
-        self._own_columns = columns_of(schema, "item", frame.columns)
-        kept = frame if self._item is None or any(self._own_columns) else frame.clear()
-        self._own = _tensors(encode(kept, world.lookups, "item"))  # (R, ...), or none
+        self._own, self._own_columns = arrays.own, world.own_columns  # (R, ...), or none
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether rows are best read in blocks of neighbours."""
+        return isinstance(self._world.log, Shards)
+
+    @property
+    def requests(self) -> Tensor:
+        """(R,) int64, a number per request, for shuffling whole requests."""
+        # Rows without users may share user tensors, yet they are requests of their own.
+        return self._group if self.has_users else torch.arange(len(self))
+
+    def count_users(self) -> int:
+        """How many users the rows are of."""
+        seen = torch.zeros(len(self._world.log.users), dtype=torch.bool)
+        for users in torch.split(self.users, BLOCK):
+            seen[users] = True
+        return int(seen.sum())
 
     def batch(self, rows: Tensor, tasks: Sequence[str]) -> Batch:
         """Gather a batch.
@@ -135,7 +128,7 @@ class Dataset:
         if len(torch.unique(self._group[rows])) != 1:
             raise ValueError("raw_request takes rows of exactly one user and moment")
         world = self._world
-        chosen = self._rows[rows.numpy()].tolist()
+        chosen = self._rows[rows].tolist()
         return raw_request(world.log, world.lookups.schema, world.sequences, chosen)
 
     @property
@@ -149,11 +142,11 @@ class Dataset:
         return None if any(self._own_columns) else self._item
 
     def _history(self, groups: Tensor) -> Tensor:
-        if self._world.sequences is None or self._spans is None:
+        if self._world.sequences is None:
             return torch.zeros((len(groups), 0, 0, 0), dtype=torch.int32)
         return self._world.sequences.gather(self._spans.take(groups))
 
-    def _item_arrays(self, rows: Tensor) -> _Arrays:
+    def _item_arrays(self, rows: Tensor) -> Arrays:
         if self._item is None:
             return self._own.take(rows)
         arrays = self._world.items.take(self._item.index_select(0, rows))
@@ -173,7 +166,7 @@ class Prepared:
     train: Dataset
     valid: Dataset
     test: Dataset
-    _world: _World
+    _world: World
 
     def profiles(self) -> Iterator[Profile]:
         """Every user as of the end of the log: what fills the feature store."""
@@ -181,7 +174,7 @@ class Prepared:
 
 
 def prepare(config: TrainConfig, data_dir: Path, lookups: Lookups | None = None) -> Prepared:
-    """Read, split, fit and encode.
+    """Read, split, fit and encode: at once, or shard by shard where data.stream says so.
 
     Args:
         config: a configuration.
@@ -193,21 +186,41 @@ def prepare(config: TrainConfig, data_dir: Path, lookups: Lookups | None = None)
         DataError: files, columns, types, an empty split, a task of one class, or lookups of
             another configuration.
     """
-    log = read_log(config, data_dir)
-    parts = partition(log.rows, config.split, config.data)
+    log: Log | Shards
+    pieces: Pieces
+    if config.data.stream:
+        log = pieces = Shards.open(config, data_dir)
+    else:
+        log = read_log(config, data_dir)
+        pieces = [(log, partition(log.rows, config.split, config.data))]
     if lookups is None:
-        lookups = _fit(config, log, parts == PARTS.index("train"))
+        lookups = _fit(config, log, pieces)
     else:
         _check_same(config, log, lookups)
     world = _share(config, log, lookups)
-    train, valid, test = (
-        Dataset(world, np.flatnonzero(parts == at), part) for at, part in enumerate(PARTS)
-    )
+    splits = zip(PARTS, _encode(world, pieces), strict=True)
+    train, valid, test = (Dataset(world, arrays, part) for part, arrays in splits)
     return Prepared(lookups.schema, lookups, train, valid, test, world)
 
 
-def _fit(config: TrainConfig, log: Log, train: NDArray[np.bool_]) -> Lookups:
-    fitted = fit_encoders(config, log, train)
+def _encode(world: World, pieces: Pieces) -> list[SplitArrays]:
+    """The arrays of each part; those of a streamed log are written to disk as they come."""
+    if isinstance(world.log, Log):
+        ((log, parts),) = pieces
+        return [split_arrays(world, log, np.flatnonzero(parts == at)) for at in range(len(PARTS))]
+    with ExitStack() as stack:
+        spools = [stack.enter_context(closing(Spool())) for _ in PARTS]
+        before = 0
+        for log, parts in pieces:
+            for at, spool in enumerate(spools):
+                if len(rows := np.flatnonzero(parts == at)):
+                    spool.add(split_arrays(world, log, rows, before))
+            before += len(parts)
+        return [spool.mapped() for spool in spools]
+
+
+def _fit(config: TrainConfig, log: Log | Shards, pieces: Pieces) -> Lookups:
+    fitted = fit_encoders(config, pieces)
     specs = {name: vocabulary.spec for name, vocabulary in fitted.vocabularies.items()}
     schema = feature_schema(config, (log.user_type, log.item_type), specs, fitted.bounds)
     # The catalogue is encoded by the very look-ups it then becomes part of.
@@ -221,7 +234,7 @@ def _fit(config: TrainConfig, log: Log, train: NDArray[np.bool_]) -> Lookups:
     return Lookups(schema, fitted.vocabularies, items)
 
 
-def _check_same(config: TrainConfig, log: Log, lookups: Lookups) -> None:
+def _check_same(config: TrainConfig, log: Log | Shards, lookups: Lookups) -> None:
     """Refuse look-ups whose schema this configuration would not give."""
     specs = {spec.name: spec for spec in lookups.schema.vocabularies}
     bounds = {f.name: (f.minimum, f.maximum) for f in lookups.schema.fields if f.kind == "dense"}
@@ -239,57 +252,31 @@ def _check_same(config: TrainConfig, log: Log, lookups: Lookups) -> None:
     )
 
 
-def _share(config: TrainConfig, log: Log, lookups: Lookups) -> _World:
+def _share(config: TrainConfig, log: Log | Shards, lookups: Lookups) -> World:
     table = lookups.items
     item_rows = np.zeros(0, dtype=np.int64)
     if len(log.items):
         item_rows = table.find(raw_keys(log.items.get_column(ITEM))).astype(np.int64)
     sequences = None
-    if config.history is not None:
+    if config.history is not None and isinstance(log, Log):
         behaviours = lookups.schema.behaviours
         sequences = Sequences.build(log, behaviours, config.history.length, table)
-    return _World(
+    return World(
         log=log,
         lookups=lookups,
         sequences=sequences,
-        items=_tensors(Encoded(table.ids, table.dense, table.bags)),
+        items=Arrays.of(Encoded(table.ids, table.dense, table.bags)),
         item_rows=torch.from_numpy(item_rows),
         tasks=tuple(task.name for task in config.tasks),
     )
 
 
-def _user_arrays(first: pl.DataFrame, world: _World) -> _Arrays:
-    """The user tensors of each group, from its first row."""
-    if USER_ROW in first.columns:
-        users = world.log.users[first.get_column(USER_ROW)].drop(USER)
-        first = first.hstack(users.get_columns())
-    return _tensors(encode(first, world.lookups, "user"))
-
-
-def _tensors(encoded: Encoded) -> _Arrays:
-    # Copied where memory-mapped read-only: torch has no read-only tensors.
-    ids, dense, bags = (
-        torch.from_numpy(np.require(values, requirements=["C", "W"]))
-        for values in (encoded.ids, encoded.dense, encoded.bags)
-    )
-    return _Arrays(ids, dense, bags)
-
-
-def _pointers(frame: pl.DataFrame, column: str) -> Tensor:
-    if column not in frame.columns:
-        return torch.zeros(len(frame), dtype=torch.int64)
-    return torch.from_numpy(frame.get_column(column).to_numpy().astype(np.int64))
-
-
-def _labels(frame: pl.DataFrame, tasks: tuple[str, ...], part: str) -> tuple[Tensor, Tensor]:
-    columns = frame.select(label_column(task) for task in tasks)
-    for task, column in zip(tasks, columns.iter_columns(), strict=True):
-        positive, known = int(column.sum()), len(column) - column.null_count()
-        if positive in (0, known):
-            raise DataError(
-                f"task {task} has one class only in the {part} split: {positive} positive of "
-                f"{known} known labels; change its label, or the [split] section"
-            )
-    mask = np.ascontiguousarray(columns.select(pl.all().is_not_null()).to_numpy())
-    labels = np.ascontiguousarray(columns.fill_null(0.0).to_numpy())
-    return torch.tensor(labels), torch.tensor(mask)
+def _counted(arrays: SplitArrays) -> tuple[list[int], list[int]]:
+    """Known labels and positive ones, by task."""
+    known, positive = torch.zeros((2, arrays.labels.shape[1]), dtype=torch.int64)
+    # In blocks: a sum in another type than its tensor's makes a copy of it.
+    blocks = (torch.split(tensor, BLOCK) for tensor in (arrays.mask, arrays.labels))
+    for mask, labels in zip(*blocks, strict=True):
+        known += mask.sum(dim=0)
+        positive += labels.sum(dim=0).to(torch.int64)
+    return known.tolist(), positive.tolist()

@@ -30,10 +30,10 @@ from training.environment import (
     grl_alpha,
     random_environments,
 )
-from training.epoch import Pass, epoch_order
+from training.epoch import Pass, epoch_steps
 from training.errors import ConfigError, TrainingError
 from training.esmm import check_funnel
-from training.evaluate import chunks, evaluate, predict
+from training.evaluate import evaluate, predict
 from training.inputs import Batch
 from training.losses import LossParts, row_losses, total_loss
 from training.metrics import Resampling
@@ -186,8 +186,7 @@ class _Run:
         model, state, train = self.model, self.state, self.prepared.train
         model.train()
         sums: dict[str, float] = {}
-        order = epoch_order(train, self.fit, state.generator)
-        for step, rows in enumerate(chunks(order, self.fit.batch_size)):
+        for step, rows in enumerate(epoch_steps(train, self.fit, state.generator)):
             batch = self.data.batch(rows, state.generator)
             state.optimizer.zero_grad(set_to_none=True)
             terms = torch.zeros(len(self.tasks) + len(TERMS), device=self.device.place)

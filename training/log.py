@@ -2,6 +2,9 @@
 
 configuration + files --read_log--> Log: rows (in order of time), users, items, prior
 
+What read_log does at once, training/shards.py does file by file: Sources.read gives rows, Seen
+gathers their users and items, Sources.log puts rows, users and items together.
+
 Every SQL expression is evaluated here. Columns that are not features carry a mark that no field
 name can have: "@..." for keys and times, "label:..." for tasks, "behaviour:..." for sequences.
 A missing column, an impossible type or an empty log is a DataError.
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import polars as pl
 
@@ -54,6 +57,14 @@ class Log:
     user_type: RawType
     item_type: RawType
 
+    def take(self, rows: list[int]) -> pl.DataFrame:
+        """Some of the rows, by number."""
+        return self.rows[rows]
+
+    def latest(self, fields: list[str]) -> pl.DataFrame:
+        """@user and some fields of the rows, as each user's last row has them."""
+        return self.rows.group_by(USER).agg(pl.col(fields).last())
+
 
 @dataclass(frozen=True, slots=True)
 class _Entity:
@@ -79,19 +90,97 @@ def read_log(config: TrainConfig, folder: Path) -> Log:
     Raises:
         DataError: a file, column or type that is not as the configuration says, or no rows.
     """
-    log = _open_log(config.data, folder)
-    users = _entity(config, log, folder, "user")
-    items = _entity(config, log, folder, "item")
-    rows = _read_rows(config, log, users, items)
-    prior = _read_prior(config.data, folder, users, items)
-    user_frame, item_frame = _all_users(users, rows, prior), _all_items(items, rows, prior)
-    rows = rows.drop([feature.name for feature in items.gathered])
-    rows = _point(_point(rows, user_frame, USER, USER_ROW), item_frame, ITEM, ITEM_ROW)
-    return Log(rows, user_frame, item_frame, prior, users.raw_type, items.raw_type)
+    log = clean(config.data, scan(folder, config.data.log, config.data.columns))
+    sources = Sources.open(config, folder, log)
+    rows = sources.read(log)
+    check_rows(len(rows))
+    seen = Seen(sources)
+    seen.add(rows)
+    return sources.log(rows, seen.users(), seen.items())
 
 
-def _open_log(data: DataConfig, folder: Path) -> pl.LazyFrame:
-    log = scan(folder, data.log, data.columns)
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What rows of a log are read with: the configuration, and the tables beside the log."""
+
+    config: TrainConfig
+    users: _Entity
+    items: _Entity
+    prior: pl.DataFrame | None
+
+    @classmethod
+    def open(cls, config: TrainConfig, folder: Path, log: pl.LazyFrame) -> Self:
+        """Read the side tables; of the log only its columns matter."""
+        users = _entity(config, log, folder, "user")
+        items = _entity(config, log, folder, "item")
+        return cls(config, users, items, _read_prior(config.data, folder, users, items))
+
+    def read(self, log: pl.LazyFrame) -> pl.DataFrame:
+        """The rows of a log or of one of its files, in order of time; keys point nowhere yet."""
+        return _read_rows(self.config, log, self.users, self.items)
+
+    def log(self, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> Log:
+        """Rows beside the users and items they are about."""
+        rows = rows.drop([feature.name for feature in self.items.gathered])
+        rows = _point(_point(rows, users, USER, USER_ROW), items, ITEM, ITEM_ROW)
+        return Log(rows, users, items, self.prior, self.users.raw_type, self.items.raw_type)
+
+
+class Seen:
+    """The users and items of the rows so far, and what only these rows say of the items."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._keys: dict[str, pl.Series] = {}
+        self._first: dict[str, pl.DataFrame] = {}  # item, time if any, value as first seen
+
+    def add(self, rows: pl.DataFrame) -> None:
+        for mark in (USER, ITEM):
+            if mark in rows.columns:
+                keys = rows.get_column(mark).unique()
+                known = self._keys.get(mark, keys.clear())
+                self._keys[mark] = pl.concat([known, keys]).unique()
+        when = [TIME] if TIME in rows.columns else []
+        for feature in self._sources.items.gathered:
+            values = rows.select(ITEM, *when, feature.name).drop_nulls(feature.name)
+            known_first = self._first.get(feature.name, values.clear())
+            both = pl.concat([known_first, values])
+            both = both.sort(TIME, maintain_order=True) if when else both
+            self._first[feature.name] = both.unique(ITEM, keep="first", maintain_order=True)
+
+    def users(self) -> pl.DataFrame:
+        """Log.users."""
+        users, prior = self._sources.users, self._sources.prior
+        if users.column is None:
+            return pl.DataFrame()
+        seen = [self._keys[USER]]
+        if prior is not None:
+            seen.append(prior.get_column(USER))
+        return _complete(users, seen)
+
+    def items(self) -> pl.DataFrame:
+        """Log.items; an attribute as first seen never looks ahead of any row."""
+        items, prior = self._sources.items, self._sources.prior
+        if items.column is None:
+            return pl.DataFrame()
+        seen = [self._keys[ITEM]]
+        if prior is not None:
+            lists = prior.drop(USER).get_columns()
+            seen += [ids.explode(empty_as_null=False).drop_nulls().alias(ITEM) for ids in lists]
+        frame = _complete(items, seen)
+        for name, first in self._first.items():
+            frame = frame.join(first.select(ITEM, name), on=ITEM, how="left", maintain_order="left")
+        return frame
+
+
+def check_rows(count: int) -> None:
+    """Refuse a log without rows, by DataError."""
+    if not count:
+        raise DataError("the log holds no rows; look at data.log and data.where")
+
+
+def clean(data: DataConfig, log: pl.LazyFrame) -> pl.LazyFrame:
+    """Without repeated rows, with derived columns, and only the rows that data.where keeps."""
     if data.unique:
         log = log.unique(maintain_order=True)
     log = derive(log, data.derive, "the log")
@@ -158,8 +247,6 @@ def _read_rows(
         )
     with reading("the log"):
         rows = log.select(columns).collect()
-    if not len(rows):
-        raise DataError("the log holds no rows; look at data.log and data.where")
     for mark, column in keys.items():
         if missing := rows.get_column(mark).null_count():
             raise DataError(
@@ -213,31 +300,6 @@ def _read_prior(
         columns.append(ids.cast(pl.List(POLARS_TYPES[items.raw_type])).alias(behaviour))
     with reading(what):
         return lazy.select(columns).collect()
-
-
-def _all_users(users: _Entity, rows: pl.DataFrame, prior: pl.DataFrame | None) -> pl.DataFrame:
-    if users.column is None:
-        return pl.DataFrame()
-    seen = [rows.get_column(USER)]
-    if prior is not None:
-        seen.append(prior.get_column(USER))
-    return _complete(users, seen)
-
-
-def _all_items(items: _Entity, rows: pl.DataFrame, prior: pl.DataFrame | None) -> pl.DataFrame:
-    if items.column is None:
-        return pl.DataFrame()
-    seen = [rows.get_column(ITEM)]
-    if prior is not None:
-        lists = prior.drop(USER).get_columns()
-        seen += [column.explode(empty_as_null=False).drop_nulls().alias(ITEM) for column in lists]
-    frame = _complete(items, seen)
-    if not items.gathered:
-        return frame
-    # An attribute as first seen never looks ahead of any row.
-    names = [feature.name for feature in items.gathered]
-    first = rows.group_by(ITEM).agg(pl.col(names).drop_nulls().first())
-    return frame.join(first, on=ITEM, how="left", maintain_order="left")
 
 
 def _complete(entity: _Entity, seen: list[pl.Series]) -> pl.DataFrame:

@@ -23,11 +23,23 @@ Parts = NDArray[np.int8]  # (R,)
 
 
 def partition(rows: pl.DataFrame, split: SplitConfig, data: DataConfig) -> Parts:
-    """The part of each row, shape (R,).
+    """The part of each row of a whole log, shape (R,).
 
     Raises:
         DataError: a part without rows, or a split column with other words than PARTS.
     """
+    parts = parts_of(rows, split, data)
+    check_parts(np.bincount(parts, minlength=len(PARTS)), split)
+    return parts
+
+
+def parts_of(rows: pl.DataFrame, split: SplitConfig, data: DataConfig) -> Parts:
+    """The part of each row, shape (R,); by boundaries or column, any rows of a log will do.
+
+    Raises:
+        DataError: a split column with other words than PARTS.
+    """
+    parts: Parts
     match split.by:
         case "time":
             place = rows.get_column(TIME).rank("min").to_numpy() - 1
@@ -47,14 +59,17 @@ def partition(rows: pl.DataFrame, split: SplitConfig, data: DataConfig) -> Parts
         case "random":
             place = np.random.default_rng(split.seed).permutation(len(rows))
             parts = _cut(place / len(rows), split)
-    counts = np.bincount(parts, minlength=len(PARTS))
+    return parts
+
+
+def check_parts(counts: NDArray[np.int64], split: SplitConfig) -> None:
+    """Refuse a part without rows, by DataError; counts has the rows of each part."""
     for name, count in zip(PARTS, counts, strict=True):
         if not count:
             raise DataError(
-                f"the {name} split is empty (split by {split.by}, {len(rows)} rows in all); "
+                f"the {name} split is empty (split by {split.by}, {counts.sum()} rows in all); "
                 "change the [split] section"
             )
-    return parts
 
 
 def _cut(share: NDArray[np.float64], split: SplitConfig) -> Parts:

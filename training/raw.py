@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from contract.schema import FeatureSchema, Side
 from training.log import ITEM, MICROSECONDS, TIME, USER, USER_ROW, Log
 from training.sequences import Sequences, Spans
+from training.shards import Shards
 
 RawId = int | str
 Values = dict[str, object]
@@ -37,13 +38,14 @@ class Profile(NamedTuple):
 
 
 def raw_request(
-    log: Log, schema: FeatureSchema, sequences: Sequences | None, rows: list[int]
+    log: Log | Shards, schema: FeatureSchema, sequences: Sequences | None, rows: list[int]
 ) -> dict[str, object]:
     """Log rows of one request as one request body; what is missing is left out.
 
     Without data.user_id or data.item_id the ids are 0, which no encoder knows.
     """
-    first = log.rows.row(rows[0], named=True)
+    chosen = log.take(rows)
+    first = chosen.row(0, named=True)
     user_row = first.get(USER_ROW)
     known = {**first, **(log.users.row(user_row, named=True) if user_row is not None else {})}
     request: dict[str, object] = {
@@ -53,11 +55,11 @@ def raw_request(
         "context": _fields(schema, "context", known),
         "history": {},
     }
-    if ITEM in log.rows.columns:
-        request["item_ids"] = log.rows.get_column(ITEM).gather(rows).to_list()
+    if ITEM in chosen.columns:
+        request["item_ids"] = chosen.get_column(ITEM).to_list()
     overrides = [
         {**_fields(schema, "item", row), **_fields(schema, "cross", row)}
-        for row in log.rows[list(rows)].iter_rows(named=True)
+        for row in chosen.iter_rows(named=True)
     ]
     if any(overrides):
         request["items"] = overrides
@@ -69,18 +71,19 @@ def raw_request(
     return request
 
 
-def profiles(log: Log, schema: FeatureSchema, sequences: Sequences | None) -> Iterator[Profile]:
+def profiles(
+    log: Log | Shards, schema: FeatureSchema, sequences: Sequences | None
+) -> Iterator[Profile]:
     """Every user of log, side table and prior, as of the end of the log."""
     if not len(log.users):
         return
-    varying = [f.name for f in schema.fields if f.side == "user" and f.name in log.rows.columns]
-    last = log.rows.group_by(USER).agg(pl.col(varying).last())
-    users = log.users.join(last, on=USER, how="left", maintain_order="left")
+    elsewhere = log.users.columns
+    varying = [f.name for f in schema.fields if f.side == "user" and f.name not in elsewhere]
+    users = log.users.join(log.latest(varying), on=USER, how="left", maintain_order="left")
     spans, ids = None, list[RawId]()
     if sequences is not None:
-        end = int(log.rows.get_column(TIME)[-1]) + 1
         everyone = np.arange(len(users))
-        spans = sequences.spans(everyone, np.full(len(users), end))
+        spans = sequences.spans(everyone, np.full(len(users), sequences.end_us))
         ids = log.items.get_column(ITEM).to_list()
     for number, row in enumerate(users.iter_rows(named=True)):
         histories: dict[str, list[RawId]] = {}

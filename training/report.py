@@ -116,13 +116,9 @@ def split_facts(prepared: Prepared, tasks: Sequence[str]) -> tuple[SplitFacts, .
 
 
 def _facts(name: str, dataset: Dataset, tasks: Sequence[str]) -> SplitFacts:
-    columns = [dataset.tasks.index(task) for task in tasks]
-    known = dataset.mask[:, columns].sum(dim=0).tolist()
-    # Unknown labels stand as 0.
-    positives = dataset.labels[:, columns].sum(dim=0, dtype=torch.float64).tolist()
-    counted = zip(tasks, known, positives, strict=True)
-    users = len(torch.unique(dataset.users)) if dataset.has_users else None
-    facts = {task: TaskFacts(int(n), int(k)) for task, n, k in counted}
+    users = dataset.count_users() if dataset.has_users else None
+    counted = ((task, dataset.tasks.index(task)) for task in tasks)
+    facts = {task: TaskFacts(dataset.known[at], dataset.positive[at]) for task, at in counted}
     return SplitFacts(name, len(dataset), users, facts)
 
 

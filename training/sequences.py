@@ -102,6 +102,11 @@ class Sequences:
         catalogue = items.find(raw_keys(log.items.get_column(ITEM)))
         return cls(events, times, length, items.events(catalogue))
 
+    @property
+    def end_us(self) -> int:
+        """The first moment after the log."""
+        return int(self._times[-1]) + 1
+
     def spans(self, users: NDArray[np.int64], time_us: NDArray[np.int64]) -> Spans:
         """The sequences of each (user row, time), events strictly earlier than the time."""
         base = users * (len(self._times) + 1)

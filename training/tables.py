@@ -42,11 +42,7 @@ def scan(folder: Path, pattern: str, header: tuple[str, ...] = ()) -> pl.LazyFra
     Raises:
         DataError: no such file, an unknown or mixed format, or an unreadable file.
     """
-    files = sorted(folder.glob(pattern)) if any(c in pattern for c in "*?[") else [folder / pattern]
-    if not files or not files[0].is_file():
-        raise DataError(
-            f"no file matches {pattern} in {folder}: give the folder that holds the data"
-        )
+    files = shards(folder, pattern)
     formats = {_format(file) for file in files}
     if len(formats) > 1:
         raise DataError(f"{pattern} matches files of several formats: {sorted(formats)}; use one")
@@ -64,6 +60,20 @@ def scan(folder: Path, pattern: str, header: tuple[str, ...] = ()) -> pl.LazyFra
             )
         frame.collect_schema()
     return frame
+
+
+def shards(folder: Path, pattern: str) -> list[Path]:
+    """The files of one table, in the order of their names.
+
+    Raises:
+        DataError: none.
+    """
+    files = sorted(folder.glob(pattern)) if any(c in pattern for c in "*?[") else [folder / pattern]
+    if not files or not files[0].is_file():
+        raise DataError(
+            f"no file matches {pattern} in {folder}: give the folder that holds the data"
+        )
+    return files
 
 
 def _format(file: Path) -> str:

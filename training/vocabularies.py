@@ -1,6 +1,6 @@
 """Fitting the encoders on the training split alone.
 
-Log + which rows train --fit--> vocabularies by falling frequency, bounds of dense fields
+pieces of a log + which rows train --fit--> vocabularies by falling frequency, dense bounds
 configuration + Fitted --feature_schema--> FeatureSchema
 
 Each user and item counts as often as it stands in the training rows, as if its attributes stood
@@ -9,7 +9,7 @@ there too. Nothing of validation and test is looked at: their news are out of vo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from training.config import TrainConfig
 from training.data_config import FeatureConfig
 from training.errors import ConfigError, DataError
 from training.log import ITEM_ROW, USER_ROW, Log
+from training.partition import TRAIN, Parts
 
 Bounds = tuple[float, float]
 
@@ -43,31 +44,34 @@ class Fitted:
     bounds: Mapping[str, Bounds]
 
 
-def fit_encoders(config: TrainConfig, log: Log, train: NDArray[np.bool_]) -> Fitted:
+def fit_encoders(config: TrainConfig, pieces: Iterable[tuple[Log, Parts]]) -> Fitted:
     """Count keys and measure bounds over the training rows.
 
     Args:
         config: says which fields there are.
-        log: everything.
-        train: (R,) the rows that train.
+        pieces: the log, whole or file by file, and the part of each row.
 
     Raises:
         ConfigError: fields that share a vocabulary but not its type.
         DataError: keys no vocabulary can hold.
     """
-    counted: dict[str, list[pl.DataFrame]] = {}
-    bounds = {}
-    for feature in config.features:
-        values, weights = _training_values(feature, log, train)
-        if feature.kind == "dense":
-            bounds[feature.name] = _bounds(values.filter(pl.Series(weights > 0)))
-        else:
-            counted.setdefault(feature.id_space, []).append(_count(values, weights))
+    counted: dict[str, pl.DataFrame] = {}
+    extremes: dict[str, list[float]] = {}
+    for log, parts in pieces:
+        for feature in config.features:
+            values, weights = _training_values(feature, log, parts == TRAIN)
+            if feature.kind == "dense":
+                known = values.filter(pl.Series(weights > 0)).drop_nulls().to_numpy()
+                ends = [float(known.min()), float(known.max())] if len(known) else []
+                extremes.setdefault(feature.name, []).extend(ends)
+            else:
+                counts = _count(values, weights)
+                counted[feature.name] = _sum([counted.get(feature.name, counts.clear()), counts])
     vocabularies = {}
-    for name, counts in counted.items():
+    for name in dict.fromkeys(f.id_space for f in config.features if f.kind != "dense"):
         sharing = [f for f in config.features if f.kind != "dense" and f.id_space == name]
-        vocabularies[name] = _vocabulary(name, sharing, counts)
-    return Fitted(vocabularies, bounds)
+        vocabularies[name] = _vocabulary(name, sharing, [counted[f.name] for f in sharing])
+    return Fitted(vocabularies, {name: _bounds(ends) for name, ends in extremes.items()})
 
 
 def _training_values(
@@ -85,7 +89,11 @@ def _count(values: pl.Series, weights: NDArray[np.int64]) -> pl.DataFrame:
     frame = pl.DataFrame({"key": values, "count": weights}).filter(pl.col("count") > 0)
     if isinstance(values.dtype, pl.List):
         frame = frame.filter(pl.col("key").list.len() > 0).explode("key", empty_as_null=False)
-    return frame.drop_nulls().group_by("key").agg(pl.col("count").sum())
+    return _sum([frame.drop_nulls()])
+
+
+def _sum(counts: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(counts).group_by("key").agg(pl.col("count").sum())
 
 
 def _vocabulary(name: str, sharing: list[FeatureConfig], counts: list[pl.DataFrame]) -> Vocabulary:
@@ -95,8 +103,9 @@ def _vocabulary(name: str, sharing: list[FeatureConfig], counts: list[pl.DataFra
         raise ConfigError(f"vocabulary {name}: {names} must have one type, not {sorted(types)}")
     raw_type: RawType = types.pop()
     least = max(feature.min_count for feature in sharing)
-    total = pl.concat(counts).group_by("key").agg(pl.col("count").sum())
-    kept = total.filter(pl.col("count") >= least).sort("count", "key", descending=[True, False])
+    kept = (
+        _sum(counts).filter(pl.col("count") >= least).sort("count", "key", descending=[True, False])
+    )
     keys = kept.get_column("key")
     spec = VocabularySpec(name=name, type=raw_type, size=len(keys))
     try:
@@ -105,11 +114,10 @@ def _vocabulary(name: str, sharing: list[FeatureConfig], counts: list[pl.DataFra
         raise DataError(f"{err}; keys longer than {MAX_KEY_BYTES} bytes must be cut") from err
 
 
-def _bounds(values: pl.Series) -> Bounds:
-    known = values.drop_nulls().to_numpy()
-    if not len(known):
+def _bounds(ends: list[float]) -> Bounds:
+    if not ends:
         return 0.0, 1.0
-    low, high = float(known.min()), float(known.max())
+    low, high = min(ends), max(ends)
     # A constant column carries nothing; any width makes it 0.
     return (low, high) if low < high else (low, low + max(1.0, abs(low)))
 

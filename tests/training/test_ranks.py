@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
+from tests.training.streamed import cut
 from tests.training.synthetic import Fitted, write_log
 from training.checkpoint import read_checkpoint
 from training.config import read_config
@@ -59,10 +61,12 @@ def free_port() -> int:
         return port
 
 
-def two_ranks(folder: Path, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def two_ranks(
+    folder: Path, run: Path, *more: str, config: str = "ranks.toml"
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), "-m", "training"]
-    command += [str(folder / "ranks.toml"), "--data", str(folder), "--out", str(run), *more]
+    command += [str(folder / config), "--data", str(folder), "--out", str(run), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
@@ -93,6 +97,22 @@ def test_two_ranks_reproduce_one(home: Path) -> None:
     weights = one.model.state_dict()
     for name, tensor in two.model.state_dict().items():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=1e-3)
+
+
+def test_two_ranks_reproduce_one_on_a_streamed_log(home: Path) -> None:
+    cut(pl.read_parquet(home / "log.parquet"), home, 3)
+    text = CONFIG.replace('"log.parquet"', '"log_*.parquet", stream = true')
+    bounds = 'by = "boundaries", valid_from = 1001050, test_from = 1001275'
+    text = text.replace("valid = 0.15, test = 0.15", bounds).replace("epochs = 3", "epochs = 2")
+    (home / "streamed.toml").write_text(text, encoding="utf-8")
+    done = two_ranks(home, home / "streamed-two", config="streamed.toml")
+    assert done.returncode == 0, done.stderr
+    two = read_checkpoint(home / "streamed-two" / "backbone").card.history
+    config = read_config(home / "streamed.toml")
+    one = fit(config, prepare(config, home), run_dir=home / "streamed-one").checkpoint.card.history
+    assert len(two) == len(one) == 2
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours.losses == pytest.approx(theirs.losses, abs=1e-5)
 
 
 def test_what_several_ranks_cannot_count_is_refused(home: Path) -> None:

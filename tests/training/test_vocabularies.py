@@ -12,13 +12,15 @@ from tests.training.small_log import FEATURES, acts, shop_config, write_shop
 from training.config import TrainConfig
 from training.errors import ConfigError, DataError
 from training.log import ITEM, Log, read_log
+from training.partition import TRAIN, VALID
 from training.vocabularies import Fitted, fit_encoders
 
 
 def fit(config: TrainConfig, folder: Path, rows: int = 60) -> tuple[Fitted, Log]:
     """Fit on the first rows of the log."""
     log = read_log(config, folder)
-    return fit_encoders(config, log, np.arange(len(log.rows)) < rows), log
+    parts = np.where(np.arange(len(log.rows)) < rows, TRAIN, VALID).astype(np.int8)
+    return fit_encoders(config, [(log, parts)]), log
 
 
 def test_keys_stand_by_falling_frequency_and_ties_by_key(tmp_path: Path) -> None:
