@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Threads that wait for one another give up their core instead of spinning on it.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test docs console-test compose-test kube-test chaos check lock format clean bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
+.PHONY: demo test docs console-test compose-test kube-test chaos check lock format clean bench bench-peers bench-images bench-quality bench-train bench-graft bench-upgrade bench-faults bench-overload
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,8 @@ help:
 	@echo "make kube-test       the manifests' pods, run by podman (needs Docker and podman)"
 	@echo "make check   lint, types, imports, manifests"
 	@echo "make lock    pin what the images install"
+	@echo "make bench           what scoring costs, then docs/BENCHMARKS.md"
+	@echo "make bench-peers     the same model in other servers, then docs/BENCHMARKS.md"
 	@echo "make bench-quality   every model on real data, then docs/QUALITY.md"
 	@echo "make bench-images    size and cold start of the images (needs Docker)"
 	@echo "make bench-train     training speed beside torch-rechub's"
@@ -72,6 +74,12 @@ lock: $(READY)
 # bench-quality goes on where it was stopped; ARGS="--help" tells what each takes.
 bench-quality: $(READY)
 	nice -n 10 $(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+bench-peers: $(READY)
+	$(BIN)/python -m benchmarks.serving_peers $(ARGS)
 
 bench-images: $(READY)
 	docker/with-engine $(BIN)/python -m benchmarks.images $(ARGS)

@@ -3,6 +3,8 @@
     rate, seconds    --Caller.flow------> Outcome of each request; none waits for another
     callers, seconds --Caller.saturate--> Outcome of each request, asked when the last was answered
 
+Several requests are sent in turn.
+
 One protocol object per connection and no task per request, so that asking costs a small part of
 answering. A request that finds no free connection opens one; past the most, it fails.
 """
@@ -10,10 +12,12 @@ answering. A request that finds no free connection opens one; past the most, it 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 _TICK_S = 0.001
 _PATIENCE_S = 30.0
@@ -32,9 +36,11 @@ class Outcome:
     status: int
 
 
-def post(path: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def post(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    told = {"Host": "bench", "Content-Type": "application/json"} | dict(headers or {})
+    told["Content-Length"] = str(len(body))
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def get(path: str) -> bytes:
@@ -42,13 +48,16 @@ def get(path: str) -> bytes:
 
 
 class Caller:
-    """Sends one request again and again, over connections that are kept."""
+    """Sends its requests again and again, over connections that are kept."""
 
     def __init__(
-        self, address: tuple[str, int], request: bytes, most_connections: int = 1024
+        self,
+        address: tuple[str, int],
+        requests: bytes | Sequence[bytes],
+        most_connections: int = 1024,
     ) -> None:
         self._address = address
-        self._request = request
+        self._requests = cycle([requests] if isinstance(requests, bytes) else requests)
         self._most = most_connections
         self._free: deque[_Connection] = deque()
         self._open = 0
@@ -57,11 +66,19 @@ class Caller:
         self._opening: set[asyncio.Task[None]] = set()
         self._next: Callable[[], None] = lambda: None
 
-    async def flow(self, rate: float, seconds: float) -> list[Outcome]:
-        """Ask so many times a second, evenly, then wait for the last answer."""
+    async def flow(
+        self, rate: float, seconds: float, chance: random.Random | None = None
+    ) -> list[Outcome]:
+        """Ask so many times a second, then wait for the last answer.
+
+        Args:
+            rate: a second.
+            seconds: for how long.
+            chance: draws exponential gaps (a Poisson process); without it all gaps are equal.
+        """
         start = time.perf_counter()
-        for number in range(round(rate * seconds)):
-            due = start + number / rate
+        for at in _moments(rate, seconds, chance):
+            due = start + at
             if (early := due - time.perf_counter()) > 0:
                 await asyncio.sleep(max(early, _TICK_S))
             self._ask(due)
@@ -88,7 +105,7 @@ class Caller:
     def _ask(self, due: float) -> None:
         self._asked += 1
         if self._free:
-            self._free.pop().ask(self._request, due)
+            self._free.pop().ask(next(self._requests), due)
         elif self._open < self._most:
             self._open += 1
             task = asyncio.create_task(self._connect(due))
@@ -107,7 +124,7 @@ class Caller:
             self._open -= 1
             self._note(due, 0)
         else:
-            connection.ask(self._request, due)
+            connection.ask(next(self._requests), due)
 
     def _answered(self, connection: _Connection, status: int, *, lost: bool) -> None:
         if lost:
@@ -132,6 +149,16 @@ class Caller:
         heard, missing = self._heard, self._asked - len(self._heard)
         self._heard, self._asked = [], 0
         return heard + [Outcome(_PATIENCE_S, 0)] * missing
+
+
+def _moments(rate: float, seconds: float, chance: random.Random | None) -> Iterator[float]:
+    if chance is None:
+        yield from (number / rate for number in range(round(rate * seconds)))
+        return
+    at = chance.expovariate(rate)
+    while at < seconds:
+        yield at
+        at += chance.expovariate(rate)
 
 
 class _Connection(asyncio.Protocol):

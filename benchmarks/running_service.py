@@ -24,10 +24,16 @@ from service.auth import new_token
 
 _ROOT = Path(__file__).parents[1]
 _PATIENCE_S = 120.0
+_LOOK_S = 0.02
+_STAGE = re.compile(
+    r"^taskgraft_stage_seconds_(?P<kind>sum|count)\{[^}]*"
+    r'stage="(?P<stage>\w+)"[^}]*\} (?P<value>\S+)',
+    re.MULTILINE,
+)
 
 
 class RunningService:
-    """A service on free ports of 127.0.0.1.
+    """A service on free ports of 127.0.0.1; started_s is how long it took until all were ready.
 
     Args:
         bundle: what it serves.
@@ -67,12 +73,14 @@ class RunningService:
             "DRAIN_S": "0",
         } | self._more
         self._log = (folder / "log").open("wb")
+        since = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, str(_ROOT / "taskgraft.py"), "serve", str(self._bundle)],
             env=os.environ | {f"TASKGRAFT_{name}": value for name, value in given.items()},
             stdout=self._log,
         )
         self._wait(folder / "log")
+        self.started_s = time.monotonic() - since
         return self
 
     def __exit__(
@@ -94,10 +102,20 @@ class RunningService:
         """Processor time that all workers have had."""
         return sum(_cpu_s(pid) for pid in self._pids())
 
+    def stages(self) -> dict[str, tuple[float, float]]:
+        """Seconds and number of each stage of scoring, from the beginning; of one worker alone."""
+        text = httpx.get(f"http://{self.host}:{self.port}/metrics", timeout=30).text
+        found = {(m["kind"], m["stage"]): float(m["value"]) for m in _STAGE.finditer(text)}
+        return {
+            stage: (seconds, found["count", stage])
+            for (kind, stage), seconds in found.items()
+            if kind == "sum"
+        }
+
     def _wait(self, log: Path) -> None:
         end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end and self._process.poll() is None:
-            time.sleep(0.1)
+            time.sleep(_LOOK_S)
             lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
             if sum(line["event"] == "ready" for line in lines) >= self.workers:
                 first = next(line for line in lines if line["event"] == "listening")

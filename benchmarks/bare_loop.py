@@ -1,0 +1,79 @@
+"""The graphs alone: one process that does nothing but run them on arrays made beforehand.
+
+    bundle --BareLoop(exact)--> a process on the serving core
+    size, tasks --rate--> calls a second; compute is what Engine.answer takes, and nothing else
+
+What a service adds is the difference from this.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from itertools import cycle
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks.cores import Cores
+from benchmarks.serving_world import World
+from contract.prompt import read_prompt
+from service.bank import PromptBank
+from service.engine import Cancellation
+from service.model import Model, Running
+
+_WARM_UP = 10
+
+
+class BareLoop:
+    """A process of its own, idle until it is asked; ended with the block."""
+
+    def __init__(self, folder: Path, cores: Cores, prompts: list[bytes], *, exact: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        arguments = (theirs, folder, prompts, exact)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._cores = cores
+
+    def __enter__(self) -> Self:
+        with self._cores.serving():
+            self._process.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ours.send(None)
+        self._process.join()
+
+    def rate(self, size: int, seconds: float, grafted: int = 0) -> float:
+        """Calls a second: of all pre-trained tasks, or of so many grafted ones and no other."""
+        self._ours.send((size, seconds, grafted))
+        found: float = self._ours.recv()
+        return found
+
+
+def _serve(orders: Connection, folder: Path, prompts: list[bytes], exact: bool) -> None:  # noqa: FBT001  # a process's target
+    world = World.open(folder)
+    model = Model.open(world.bundle, Running(exact=exact))
+    bank = PromptBank(model.manifest.prompt_tensors, limit=max(1, len(prompts)))
+    slots = [bank.fill(read_prompt(prompt).tensors) for prompt in prompts]
+    arrays = {}
+    while (order := orders.recv()) is not None:
+        size, seconds, grafted = order
+        if size not in arrays:
+            arrays[size] = world.arrays(model.encoder, size)
+        heads = () if grafted else model.heads
+        chosen = bank.select(slots[:grafted]) if grafted else None
+        calls = cycle(arrays[size])
+        for _ in range(_WARM_UP):
+            model.engine.answer(next(calls), heads, chosen, Cancellation())
+        done, since = 0, time.perf_counter()
+        while (took := time.perf_counter() - since) < seconds:
+            model.engine.answer(next(calls), heads, chosen, Cancellation())
+            done += 1
+        orders.send(done / took)

@@ -1,0 +1,173 @@
+"""Which servers taskgraft is measured against, and how each is started.
+
+    Peer --python_of--> its own environment, made from peers/requirements/NAME.txt on first use
+         --PeerServer-> a process (group) on the serving core, ended with the block
+
+A peer that cannot be installed or started is an Unavailable that says why: it is left out, by name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import venv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from benchmarks.cores import Cores
+from benchmarks.peer_forms import BYTES, JSON, NAMED_JSON, TRITON, Form
+
+PEERS = Path(__file__).parent / "peers"
+_PATIENCE_S, _LOOK_S, _LEAVE_S = 60.0, 0.2, 15.0
+_OK = 200
+
+
+class Unavailable(Exception):
+    """A peer that does not install or start here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One server.
+
+    Attributes:
+        name: of its requirements and script as well.
+        path: where it scores.
+        command: arguments after its interpreter's folder; {model} and {port} are filled in.
+    """
+
+    name: str
+    form: Form
+    path: str
+    command: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return PEERS / ".venvs" / self.name
+
+    def arguments(self, model: Path, port: int) -> list[str]:
+        command = self.command or ("python", f"{self.name}_server.py", "{model}", "{port}")
+        program, *rest = (part.format(model=model, port=port) for part in command)
+        return [str(self.folder / "bin" / program), *rest]
+
+
+KNOWN = (
+    Peer("fastapi", BYTES, "/score"),
+    Peer("pytriton", TRITON, "/v2/models/plain/infer"),
+    Peer("litserve", JSON, "/score"),
+    Peer(
+        *("mosec", BYTES, "/inference"),
+        ("python", "mosec_server.py", "--address", "127.0.0.1", "--port", "{port}"),
+    ),
+    Peer(
+        *("bentoml", NAMED_JSON, "/score"),
+        ("bentoml", "serve", "bentoml_server:Plain", "--host", "127.0.0.1", "--port", "{port}"),
+    ),
+    Peer("ray", BYTES, "/score"),
+)
+ABSENT = {
+    "MLServer": "no adapter written yet",
+    "KServe": "no adapter written yet",
+}
+
+
+def installed(peer: Peer) -> None:
+    """Make the peer's environment, once.
+
+    Raises:
+        Unavailable: its requirements do not install here.
+    """
+    if (peer.folder / ".ready").exists():
+        return
+    venv.create(peer.folder, with_pip=True)
+    wanted = PEERS / "requirements" / f"{peer.name}.txt"
+    python = str(peer.folder / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "-r", str(wanted)]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"does not install: {_reason(done.stderr)}")
+    (peer.folder / ".ready").touch()
+
+
+class PeerServer:
+    """A peer in processes of its own; port is where it serves."""
+
+    def __init__(self, peer: Peer, model: Path, cores: Cores) -> None:
+        self._peer, self._model, self._cores = peer, model, cores
+        self.port = _free_port()
+
+    def __enter__(self) -> Self:
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PLAIN_MODEL": str(self._model),
+            # They ask for it, and a benchmark is no use to report.
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "BENTOML_DO_NOT_TRACK": "True",
+        }
+        environment.pop("PYTHONPATH", None)
+        environment["PYTHONPATH"] = str(PEERS)
+        self._log = (self._model / f"{self._peer.name}.log").open("w+")
+        with self._cores.serving():
+            self._process = subprocess.Popen(
+                self._peer.arguments(self._model, self.port),
+                cwd=PEERS,
+                env=environment,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, sign)
+                self._process.wait(_LEAVE_S)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+        self._log.close()
+
+    def answer(self, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        """The first answer that is a 200.
+
+        Raises:
+            Unavailable: none came.
+        """
+        url, end = f"http://127.0.0.1:{self.port}{self._peer.path}", time.monotonic() + _PATIENCE_S
+        told = {"Content-Type": "application/json"} | dict(headers)
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                found = httpx.post(url, content=body, headers=told, timeout=10)
+            except httpx.HTTPError:
+                found = None
+            if found is not None and found.status_code == _OK:
+                return found
+            time.sleep(_LOOK_S)
+        self._log.seek(0)
+        raise Unavailable(f"does not answer: {_reason(self._log.read())}")
+
+
+def _reason(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 1]
+    told = [line for line in lines if "Error" in line] or lines
+    return told[-1] if told else "it says nothing"
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
