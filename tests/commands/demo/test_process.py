@@ -13,7 +13,8 @@ import pytest
 from commands.demo import process
 from commands.demo.process import ServiceProcess, choose_ports
 from commands.failures import CommandError
-from tests.docs.shell import ROOT, free_port
+from tests.docs.blocks import ROOT
+from tests.docs.shell import free_port
 from tests.service.tiny import BUNDLE
 
 
