@@ -40,7 +40,7 @@ demo: $(READY)
 	$(BIN)/python taskgraft.py demo $(if $(ONCE),--once)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # A part of `test` as well, where Chromium is installed; nothing downloads one.
 console-test: $(READY)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from contract.bundle import open_bundle
 from export.bundle import trace, write_graphs
@@ -44,11 +45,17 @@ def test_the_exported_graphs_score_as_pytorch_does(name: str, kind: str, tmp_pat
     torch.manual_seed(0)
     config = ModelConfig.model_validate({**SIZES, **MODELS[name]})
     model = build_model(config, SCHEMA, ("click", "like")).eval()
-    shape, keys = model.prompt_shape(), model.mixer.keys
+    _redraw(model)
+    shape, keys = model.prompt_shape(), model.mixer.keys  # a prompt keeps a copy of the keys
     prompts = [PromptHead(PROMPTS[kind], shape, keys) for _ in range(2)]
-    with torch.no_grad():
-        for module in (model, *prompts):
-            for parameter in module.parameters():  # some start at zero, where parity proves little
-                parameter.normal_(0.0, 0.3)
+    for prompt in prompts:
+        _redraw(prompt)
     graphs = write_graphs(trace(model, prompt_specs(prompts[0])), GraphFolder(tmp_path))
     assert check_parity(model, prompts, graphs, 1e-5) <= 1e-5
+
+
+@torch.no_grad()
+def _redraw(module: nn.Module) -> None:
+    """Some parameters start at zero, where parity proves little."""
+    for parameter in module.parameters():
+        parameter.normal_(0.0, 0.3)
