@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import count
 
 import pytest
 
@@ -29,6 +30,7 @@ def test_two_new_tokens_differ() -> None:
 @pytest.mark.parametrize(
     "header",
     [None, "", "Bearer", "Bearer ", f"Basic {SECRET}", SECRET, f"Bearer {SECRET}x", "Bearer \xff"],
+    ids=count(),
 )
 def test_anything_but_the_token_is_refused(header: str | None) -> None:
     with pytest.raises(NotAuthenticated, match="expected a known token"):
@@ -86,6 +88,7 @@ def test_a_scope_is_needed_and_named() -> None:
         f"ann:read:{TOKEN.digest}:5:6",
         f"ann\n:read:{TOKEN.digest}",
     ],
+    ids=count(),
 )
 def test_a_line_of_another_form_is_refused_without_quoting_the_digest(line: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_what_is_no_signature_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "ops", "ops:", ":RWQ", "ops:AAAA", f"o p:{KEY.trusted('a').text}"]
+    "line", ["", "ops", "ops:", ":RWQ", "ops:AAAA", f"o p:{KEY.trusted('a').text}"], ids=count()
 )
 def test_a_key_of_another_form_is_refused(line: str) -> None:
     with pytest.raises(ConfigError, match="trusted key"):
