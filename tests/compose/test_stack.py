@@ -76,10 +76,10 @@ def test_counters_never_go_back_when_a_worker_is_killed(stack: Stack) -> None:
         stack.score()
     until(lambda: sum(stack.query(SCORES).values()) >= 40)
     before = sum(stack.query(SCORES).values())
-    victim = stack.known_workers()[0]["id"].split("-")[-2]
-    program = f"import os, signal; os.kill({victim}, signal.SIGKILL)"
+    victim = stack.known_workers()[0]["id"]
+    program = f"import os, signal; os.kill({victim.split('-')[-2]}, signal.SIGKILL)"
     stack.compose("exec", "-T", "taskgraft", "python", "-c", program)
-    until(lambda: stack.whole() and victim not in str(stack.known_workers()))
+    until(lambda: stack.whole() and victim not in [w["id"] for w in stack.known_workers()])
     for _ in range(40):
         stack.score()
     until(lambda: sum(stack.query(SCORES).values()) >= before + 40)
