@@ -11,13 +11,13 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from commands.bundle_view import BundleView, Part
 from contract.bundle import Bundle
 from contract.manifest import ITEM_ROWS
 from contract.schema import TensorSpec
+from export.session import GraphSession
 
 ROWS = (1, 10, 100, 500)
 _WARM_UPS, _LEAST, _MOST, _BUDGET_S = 3, 7, 300, 0.15
@@ -29,12 +29,7 @@ def measured(view: BundleView) -> BundleView:
 
 
 def _costs(bundle: Bundle, part: Part) -> dict[int, float]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        str(bundle.path(part.graph.file)), options, providers=["CPUExecutionProvider"]
-    )
+    session = GraphSession(bundle.folder, part.graph)
     rng = np.random.default_rng(0)
     costs = {}
     for rows in ROWS:
@@ -54,12 +49,12 @@ def _drawn(spec: TensorSpec, rows: int, bundle: Bundle, rng: np.random.Generator
     return rng.integers(0, limit, shape, dtype=np.int32)
 
 
-def _median_s(session: ort.InferenceSession, feed: dict[str, NDArray[Any]]) -> float:
+def _median_s(session: GraphSession, feed: dict[str, NDArray[Any]]) -> float:
     for _ in range(_WARM_UPS):
-        session.run(None, feed)
+        session.run(feed)
     taken: list[float] = []
     while len(taken) < _LEAST or (len(taken) < _MOST and sum(taken) < _BUDGET_S):
         started = perf_counter()
-        session.run(None, feed)
+        session.run(feed)
         taken.append(perf_counter() - started)
     return median(taken)

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from contract.item_table import ItemTable
 from contract.manifest import ITEM_ROWS
-from export.rewrite import consumers, dependence, evaluated, shapes, with_nodes
+from export.rewrite import consumers, dependence, evaluator, shapes, with_nodes
 
 _ROWS = "N"
 _TABLE = ".over_items"
@@ -91,10 +91,11 @@ def _tables(
     model: onnx.ModelProto, items: ItemTable, axes: Mapping[str, int]
 ) -> dict[str, NDArray[np.float32]]:
     columns = {"item_ids": items.ids, "item_dense": items.dense, "item_bags": items.bags}
+    evaluate = evaluator(model, list(axes))
     chunks = []
     for start in range(0, len(items) + 1, _CHUNK_ROWS):
         feed = {name: column[start : start + _CHUNK_ROWS] for name, column in columns.items()}
-        chunks.append(evaluated(model, list(axes), feed))
+        chunks.append(evaluate(feed))
     return {
         name: np.concatenate([chunk[at] for chunk in chunks], axis=axis)
         for at, (name, axis) in enumerate(axes.items())

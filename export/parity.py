@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from contract.schema import FeatureSchema
 from export.errors import ParityError
 from export.modules import inputs_of
 from export.quality import ServingSession
+from export.session import GraphSession
 from training.dataset import Dataset
 from training.model import MultiTaskModel
 from training.prompt import PromptHead
@@ -44,26 +44,15 @@ class Graphs:
 
 
 class Sessions:
-    """The graphs of a bundle in ONNX Runtime, one thread each."""
+    """The graphs of a bundle that take any number of users, by name."""
 
     def __init__(self, graphs: Graphs) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
         specs = {"backbone": graphs.backbone, "prompts": graphs.prompt_head}
-        self._specs = {**specs, **{f"head {t}": spec for t, spec in graphs.heads.items()}}
-        self._sessions = {
-            name: ort.InferenceSession(
-                str(graphs.folder / spec.file), options, providers=["CPUExecutionProvider"]
-            )
-            for name, spec in self._specs.items()
-        }
+        specs |= {f"head {task}": spec for task, spec in graphs.heads.items()}
+        self._sessions = {name: GraphSession(graphs.folder, s) for name, s in specs.items()}
 
     def run(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-        spec = self._specs[name]
-        feed = {tensor.name: arrays[tensor.name] for tensor in spec.inputs}
-        names = [tensor.name for tensor in spec.outputs]
-        return dict(zip(names, self._sessions[name].run(names, feed), strict=True))
+        return self._sessions[name].run(arrays)
 
     def represent(self, arrays: Arrays) -> Arrays:
         return {**self.run("backbone", arrays), "row_user": arrays["row_user"]}

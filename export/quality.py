@@ -7,43 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from contract.manifest import ITEM_ROWS, Evidence, GraphSpec
+from contract.manifest import ITEM_ROWS, Evidence
 from export.composed import SCORES
+from export.session import Arrays, GraphSession
 from training.dataset import Dataset
 from training.metrics import auc
 
 _MOST_ROWS = 20_000
 _LISTS, _CANDIDATES, _TOP = 100, 100, 10
 Scores = NDArray[np.float32]
-Arrays = dict[str, NDArray[Any]]
 
 
-class ServingSession:
-    """A serving graph in ONNX Runtime, one thread."""
-
-    def __init__(self, folder: Path, spec: GraphSpec) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(
-            str(folder / spec.file), options, providers=["CPUExecutionProvider"]
-        )
-        self._inputs = [tensor.name for tensor in spec.inputs]
+class ServingSession(GraphSession):
+    """A serving graph."""
 
     def scores(self, arrays: Arrays) -> Scores:
-        """(N, T) probabilities of one user; arrays hold at least what the graph reads."""
-        feed = {name: arrays[name] for name in self._inputs}
-        found: Scores = self._session.run([SCORES], feed)[0]
-        return found
+        """(N, T) probabilities of one user."""
+        return self.run(arrays, (SCORES,))[SCORES]
 
 
 def compare(
@@ -61,7 +47,7 @@ def compare(
     """
     rows: list[Tensor] = []
     scored: list[tuple[Scores, Scores]] = []
-    for chosen, arrays in _calls(held_out):
+    for chosen, arrays in requests(held_out, _MOST_ROWS):
         rows.append(chosen)
         scored.append((pair[0].scores(arrays), pair[1].scores(arrays)))
     at = torch.cat(rows)
@@ -84,15 +70,15 @@ def compare(
     return tuple(evidence), float(np.abs(exact - cheaper).max())
 
 
-def _calls(held_out: Dataset) -> Iterator[tuple[Tensor, Arrays]]:
-    """Row numbers and inputs of each request, up to a number of rows."""
-    order = torch.argsort(held_out.requests, stable=True)[:_MOST_ROWS]
-    sizes = torch.unique_consecutive(held_out.requests[order], return_counts=True)[1]
+def requests(dataset: Dataset, most_rows: int | None = None) -> Iterator[tuple[Tensor, Arrays]]:
+    """Row numbers and inputs of each request, all or up to a number of rows."""
+    order = torch.argsort(dataset.requests, stable=True)[:most_rows]
+    sizes = torch.unique_consecutive(dataset.requests[order], return_counts=True)[1]
     for rows in torch.split(order, sizes.tolist()):
-        inputs = held_out.batch(rows, ()).inputs
+        inputs = dataset.batch(rows, ()).inputs
         arrays = {name: getattr(inputs, name).numpy() for name in inputs.__slots__}
-        if held_out.item_rows is not None:
-            arrays[ITEM_ROWS] = held_out.item_rows[rows].numpy().astype(np.int32)
+        if dataset.item_rows is not None:
+            arrays[ITEM_ROWS] = dataset.item_rows[rows].numpy().astype(np.int32)
         yield rows, arrays
 
 
@@ -111,7 +97,7 @@ def _overlaps(
         draw = np.random.default_rng(0)
         items = held_out.lookups.items
         lists = []
-        for _, arrays in islice(_calls(held_out), _LISTS):
+        for _, arrays in islice(requests(held_out, _MOST_ROWS), _LISTS):
             rows = draw.integers(0, len(items) + 1, _CANDIDATES, dtype=np.int32)
             arrays |= {
                 ITEM_ROWS: rows,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from export.rewrite import consumers, with_nodes
+from export.rewrite import as_inputs, consumers, with_nodes
 
 # Products with fewer weights cost less than quantising what they are applied to.
 _LEAST_WEIGHTS = 4096
@@ -46,7 +45,8 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto | None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "quantised.onnx"
             quantize_dynamic(
-                _as_inputs(apart, tables),
+                # The tool transposes weights and would believe their old shapes: none are told.
+                as_inputs(apart, tables),
                 path,
                 op_types_to_quantize=["MatMul"],
                 nodes_to_quantize=chosen,
@@ -106,14 +106,3 @@ def _tables(model: onnx.ModelProto) -> list[TensorProto]:
         for value in model.graph.initializer
         if any(n.op_type == "Gather" and n.input[0] == value.name for n in read_by[value.name])
     ]
-
-
-def _as_inputs(model: onnx.ModelProto, tables: Iterable[TensorProto]) -> onnx.ModelProto:
-    given = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tables]
-    names = {value.name for value in given}
-    made = with_nodes(model, model.graph.node, inputs=[*model.graph.input, *given])
-    rest = [value for value in made.graph.initializer if value.name not in names]
-    del made.graph.initializer[:]
-    made.graph.initializer.extend(rest)
-    del made.graph.value_info[:]  # the tool transposes weights and believes their old shapes
-    return made

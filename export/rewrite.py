@@ -1,20 +1,22 @@
 """Edits of an exported graph that keep what it computes: find, evaluate, cut, prune.
 
 ModelProto --dependence--> which inputs each value hangs on --with_nodes--> ModelProto
-           --evaluated--> values of the graph, by ONNX Runtime      --folded--> ModelProto
+           --evaluator--> values of the graph, by ONNX Runtime      --folded--> ModelProto
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from export.session import open_session
+
 Arrays = Mapping[str, NDArray[Any]]
+Values = list[NDArray[Any]]
 # A protobuf message ends at 2 GiB; what is larger than this travels as an input.
 _INLINE_BYTES = 1 << 20
 
@@ -85,41 +87,44 @@ def with_nodes(
     return helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def evaluated(model: onnx.ModelProto, names: Sequence[str], feed: Arrays) -> list[NDArray[Any]]:
-    """Some of a model's inner values, in the order of names.
+def as_inputs(model: onnx.ModelProto, constants: Iterable[TensorProto]) -> onnx.ModelProto:
+    """The model with some of its constants given at each run, and with no inner shapes told."""
+    given = [helper.make_tensor_value_info(c.name, c.data_type, c.dims) for c in constants]
+    names = {value.name for value in given}
+    made = with_nodes(model, model.graph.node, inputs=[*model.graph.input, *given])
+    rest = [value for value in made.graph.initializer if value.name not in names]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(rest)
+    del made.graph.value_info[:]
+    return made
+
+
+def evaluator(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Arrays], Values]:
+    """What computes some of a model's inner values, in the order of names, from a feed.
 
     Args:
         model: the graph.
         names: of values whose type is float32 or told by the graph.
-        feed: the inputs they hang on; others may be there too.
+
+    The feed holds the inputs they hang on; others may be there too.
     """
     types = {v.name: v for v in (*model.graph.value_info, *model.graph.output)}
     asked = [
         types.get(name, helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         for name in names
     ]
-    large = {i.name: i for i in model.graph.initializer if i.ByteSize() > _INLINE_BYTES}
-    part = with_nodes(model, model.graph.node, outputs=asked)
-    small = [i for i in part.graph.initializer if i.name not in large]
-    as_inputs = [
-        helper.make_tensor_value_info(i.name, i.data_type, i.dims)
-        for i in part.graph.initializer
-        if i.name in large
-    ]
-    del part.graph.initializer[:]
-    part.graph.initializer.extend(small)
-    part.graph.input.extend(as_inputs)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(
-        part.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    constants = {i.name: numpy_helper.to_array(large[i.name]) for i in as_inputs}
+    large = [i for i in model.graph.initializer if i.ByteSize() > _INLINE_BYTES]
+    part = as_inputs(with_nodes(model, model.graph.node, outputs=asked), large)
+    session = open_session(part.SerializeToString())
     given = {i.name for i in session.get_inputs()}
-    arrays = {name: array for name, array in {**feed, **constants}.items() if name in given}
-    values: list[NDArray[Any]] = session.run(list(names), arrays)
-    return values
+    constants = {i.name: numpy_helper.to_array(i) for i in large if i.name in given}
+
+    def evaluate(feed: Arrays) -> Values:
+        arrays = {name: array for name, array in feed.items() if name in given}
+        values: Values = session.run(list(names), {**arrays, **constants})
+        return values
+
+    return evaluate
 
 
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -133,7 +138,7 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     ]
     if not names:
         return model
-    values = evaluated(model, names, {})
+    values = evaluator(model, names)({})
     constants = [
         numpy_helper.from_array(value, name) for name, value in zip(names, values, strict=True)
     ]
