@@ -103,6 +103,10 @@ class Serving(_Frozen):
     evidence: tuple[Evidence, ...] = ()
     table_bytes: int = Field(0, ge=0)
 
+    def graph(self, *, exact: bool = False) -> GraphSpec:
+        """The one that answers: in 8 bits where they passed, unless exact scores are asked for."""
+        return self.exact if exact or self.quantised is None else self.quantised
+
 
 class Manifest(_Frozen):
     """All of a bundle but its arrays.

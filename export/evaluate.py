@@ -7,14 +7,19 @@ The data must be encoded by the bundle's own lookups; a task they hold no label 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from contract.bundle import Bundle
+from contract.manifest import ITEM_ROWS
 from contract.prompt import Prompt
+from export.composed import SCORES
 from export.parity import Graphs, Sessions
+from export.quality import requests
+from export.session import Arrays, GraphSession
 from training.dataset import Dataset
 from training.errors import ConfigError
 from training.evaluate import EVAL_BATCH, Evaluation, by_request, examined
@@ -50,20 +55,41 @@ def evaluate_bundle(
 def score_bundle(bundle: Bundle, prompts: Sequence[Prompt], dataset: Dataset) -> Scores:
     """Probabilities (R, T + P) by ONNX Runtime, in the order of the data set."""
     manifest = bundle.manifest
-    heads = {task.name: task.graph for task in manifest.tasks}
-    sessions = Sessions(Graphs(bundle.folder, manifest.backbone, heads, manifest.prompt_head))
     bank = {
         spec.name: np.stack([prompt.tensors[spec.name] for prompt in prompts])
         for spec in manifest.prompt_tensors
         if prompts
     }
-    scores = np.empty((len(dataset), len(heads) + len(prompts)), dtype=np.float32)
+    prompt_head = GraphSession(bundle.folder, manifest.prompt_head)
+    scores = np.empty((len(dataset), len(manifest.tasks) + len(prompts)), dtype=np.float32)
+    for rows, seen in _seen(bundle, dataset):
+        columns = [seen[SCORES]]
+        if prompts:
+            columns.append(prompt_head.run({**seen, **bank})[SCORES])
+        scores[rows.numpy()] = np.concatenate(columns, axis=1)
+    return scores
+
+
+def _seen(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[Tensor, Arrays]]:
+    """Row numbers, scores of the bundle's own tasks, and the representation.
+
+    By the graph that answers requests; where there is none, or the data describe items that its
+    tables do not hold, by the general ones, as the service does.
+    """
+    serving = bundle.manifest.serving
+    if serving is not None:
+        session = GraphSession(bundle.folder, serving.graph())
+        by_table = ITEM_ROWS in [spec.name for spec in serving.exact.inputs]
+        if not by_table or dataset.item_rows is not None:
+            for rows, arrays in requests(dataset):
+                yield rows, {**session.run(arrays), "row_user": arrays["row_user"]}
+            return
+    heads = {task.name: task.graph for task in bundle.manifest.tasks}
+    general = Graphs(bundle.folder, bundle.manifest.backbone, heads, bundle.manifest.prompt_head)
+    sessions = Sessions(general)
     for rows in by_request(dataset, EVAL_BATCH):
         inputs = dataset.batch(rows, ()).inputs
         arrays = {s.name: getattr(inputs, s.name).numpy() for s in bundle.lookups.schema.inputs()}
         seen = sessions.represent(arrays)
-        columns = [sessions.run(f"head {task}", seen)["score"][:, None] for task in heads]
-        if prompts:
-            columns.append(sessions.run("prompts", {**seen, **bank})["scores"])
-        scores[rows.numpy()] = np.concatenate(columns, axis=1)
-    return scores
+        columns = [sessions.run(f"head {task}", seen)["score"] for task in heads]
+        yield rows, {**seen, SCORES: np.stack(columns, axis=1)}

@@ -56,16 +56,18 @@ class Cancellation:
 class Engine:
     """The sessions of one bundle."""
 
-    def __init__(self, manifest: Manifest, graphs: Mapping[str, _Graph], serving: str) -> None:
-        """Args as open made them; serving is the graph for one user, or empty for none."""
+    def __init__(
+        self, manifest: Manifest, graphs: Mapping[str, _Graph], serving: GraphSpec | None
+    ) -> None:
+        """Args as open made them; serving is the graph for one user, if there is one."""
         self._heads = {task.name: graphs[task.graph.file] for task in manifest.tasks}
         self._column = {task.name: at for at, task in enumerate(manifest.tasks)}
         self._backbone = graphs[manifest.backbone.file]
         self._prompt_head = graphs[manifest.prompt_head.file]
-        self._serving = graphs.get(serving)
+        self._serving = None if serving is None else graphs[serving.file]
         self.provider = self._backbone.provider
         self.by_row = self._serving is not None and ITEM_ROWS in self._serving.inputs
-        self.quantised = _is_quantised(manifest, serving)
+        self.quantised = manifest.serving is not None and serving == manifest.serving.quantised
 
     @classmethod
     def open(
@@ -90,11 +92,12 @@ class Engine:
         """
         manifest = bundle.manifest
         specs = [manifest.backbone, manifest.prompt_head, *(t.graph for t in manifest.tasks)]
-        serving = _serving_of(manifest, exact=exact)
-        if serving is not None:
+        serving = None
+        if manifest.serving is not None:  # bundles made before there was one have none
+            serving = manifest.serving.graph(exact=exact)
             specs.append(serving)
         graphs = {spec.file: _Graph.open(bundle, spec, providers, threads) for spec in specs}
-        return cls(manifest, graphs, "" if serving is None else serving.file)
+        return cls(manifest, graphs, serving)
 
     def answer(
         self,
@@ -118,15 +121,11 @@ class Engine:
         if serving is None or not serving.fed_by(arrays):
             return self.run(arrays, heads, bank, cancellation)
         with _stopped(cancellation):
-            if bank is None:
-                found = serving.run(arrays, cancellation, (SCORES,))
-                prompts = np.empty((len(found[SCORES]), 0), dtype=np.float32)
-            else:
-                found = serving.run(arrays, cancellation)
-                found["row_user"] = arrays["row_user"]
-                prompts = self._prompts(found, bank, cancellation)
+            found = serving.run(arrays, cancellation, None if bank else (SCORES,))
+            found["row_user"] = arrays["row_user"]
             columns = found[SCORES].T
-            return Scored({task: columns[self._column[task]] for task in heads}, prompts)
+            scores = {task: columns[self._column[task]] for task in heads}
+            return Scored(scores, self._prompts(found, bank, cancellation))
 
     def run(
         self,
@@ -152,19 +151,21 @@ class Engine:
             scores = {
                 task: self._heads[task].run(representation, cancellation)["score"] for task in heads
             }
-            if bank is None:
-                rows = len(arrays["row_user"])
-                return Scored(scores, np.empty((rows, 0), dtype=np.float32))
             return Scored(scores, self._prompts(representation, bank, cancellation))
 
     def _prompts(
-        self, representation: FeatureArrays, bank: FeatureArrays, cancellation: Cancellation
+        self,
+        representation: FeatureArrays,
+        bank: Mapping[str, NDArray[np.float32]] | None,
+        cancellation: Cancellation,
     ) -> NDArray[np.float32]:
         """(N, P). A prompt that is alone runs beside itself.
 
         For a single row the runtime has another kernel, which adds in another order: without this
         the first grafted task would move by a last bit when the second one comes.
         """
+        if bank is None:
+            return np.empty((len(representation["row_user"]), 0), dtype=np.float32)
         alone = len(next(iter(bank.values()))) == 1
         if alone:
             bank = {name: array.repeat(2, axis=0) for name, array in bank.items()}
@@ -180,19 +181,6 @@ def _stopped(cancellation: Cancellation) -> Iterator[None]:
         if cancellation.cancelled:
             raise DeadlineExceeded("the deadline passed while the model ran") from err
         raise
-
-
-def _serving_of(manifest: Manifest, *, exact: bool) -> GraphSpec | None:
-    """The graph that answers requests; None for bundles made before there was one."""
-    serving = manifest.serving
-    if serving is None:
-        return None
-    return serving.exact if exact else serving.quantised or serving.exact
-
-
-def _is_quantised(manifest: Manifest, file: str) -> bool:
-    quantised = manifest.serving.quantised if manifest.serving else None
-    return quantised is not None and quantised.file == file
 
 
 class _Graph:

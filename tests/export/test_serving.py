@@ -13,6 +13,7 @@ from contract.bundle import Bundle, open_bundle
 from contract.manifest import ITEM_ROWS, Manifest
 from export.catalogue import tabulated
 from export.composed import composed
+from export.evaluate import evaluate_bundle
 from export.graph import GraphFolder
 from export.one_user import for_one_user
 from export.parity import Graphs, Sessions
@@ -129,6 +130,16 @@ def test_the_evidence_is_what_a_second_look_finds(wide: Wide) -> None:
     evidence, drift = compare(pair, wide.held_out, [t.name for t in wide.manifest.tasks])
     assert evidence == serving.evidence
     assert drift == serving.drift > 0
+
+
+def test_a_bundle_is_measured_by_the_graph_that_answers_requests(wide: Wide) -> None:
+    serving = wide.manifest.serving
+    assert serving is not None
+    assert serving.quantised is not None
+    found = evaluate_bundle(wide.bundle, [], wide.held_out).metrics
+    for evidence in serving.evidence:
+        assert evidence.auc != evidence.auc_quantised
+        assert found[evidence.task].auc == pytest.approx(evidence.auc_quantised, abs=1e-12)
 
 
 def test_graphs_share_their_larger_tensors(wide: Wide) -> None:
