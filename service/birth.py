@@ -7,6 +7,7 @@ The orders are single bytes.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -51,6 +52,12 @@ class News:
 
 BIRTH = TypeAdapter(Birth)
 NEWS = TypeAdapter(News)
+
+
+def read_birth(channel: socket.socket) -> Birth:
+    """What a worker is told first; an order that follows at once stays in the channel."""
+    with channel.makefile("rb", buffering=0) as unbuffered:
+        return BIRTH.validate_json(unbuffered.readline())
 
 
 def ready() -> bytes:

@@ -144,13 +144,13 @@ class Supervisor:
                 start_new_session=True,
             )
         self._running[slot] = process
-        if self._stopping.is_set():
-            process.kill()
         reader, writer = await asyncio.open_connection(sock=ours)
         try:
             birth = Birth(*sockets, slot, self._folder, early, self._settings)
             writer.write(BIRTH.dump_json(birth) + b"\n")
             self._channels[slot] = writer
+            if self._stopping.is_set():  # whoever told all channels did not know this one
+                process.kill()
             news = await self._listen(slot, process, reader)
             return news, await process.wait()
         finally:

@@ -21,7 +21,7 @@ import uvloop
 
 from contract.errors import ContractError
 from service.app import create_service
-from service.birth import BIRTH, DRAIN, OPEN, STOP, Birth, failed, ready
+from service.birth import DRAIN, OPEN, STOP, Birth, failed, read_birth, ready
 from service.errors import ConfigError, ServiceError
 from service.logs import configure_logs
 from service.metric_slots import MetricSlot
@@ -33,7 +33,7 @@ from service.server import Server
 def main() -> None:
     """Serve until told to stop; the only argument is the channel's file descriptor."""
     with socket.socket(fileno=int(sys.argv[1])) as channel:
-        birth = BIRTH.validate_json(channel.makefile("rb").readline())
+        birth = read_birth(channel)
         configure_logs(birth.settings.log_level)
         structlog.contextvars.bind_contextvars(worker=birth.slot)
         try:

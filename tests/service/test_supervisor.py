@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from service.birth import BIRTH, DRAIN, Birth, read_birth
 from service.errors import ConfigError, WorkerFailed
 from service.server import bind
 from service.supervisor import Supervisor
@@ -114,3 +116,14 @@ time.sleep(600)
             await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
         await running
+
+
+def test_an_order_that_comes_with_the_birth_is_not_lost() -> None:
+    """A worker boots for a while; what it is told meanwhile must still be there."""
+    settings = settings_for_tests()
+    birth = Birth(1, 2, 3, "folder", early=False, settings=settings)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(BIRTH.dump_json(birth) + b"\n" + DRAIN)
+        assert read_birth(theirs).slot == 3
+        assert theirs.recv(64) == DRAIN
