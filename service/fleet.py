@@ -24,6 +24,7 @@ TELL_EVERY_S = 0.5
 _LEASE_S = 3.0
 _LOOK_EVERY_S = 0.005
 Workers = tuple[Acknowledgement, ...]
+Reasons = dict[str, str]  # by worker
 
 
 class Fleet:
@@ -82,20 +83,17 @@ class Fleet:
             NotConverged: one refused it, or did not come so far in time.
             StoreUnavailable: nobody can tell.
         """
-        end = time.monotonic() + self.patience_s
-        while True:
-            workers = await self.workers()
+
+        def look(workers: Workers) -> tuple[Reasons, Reasons]:
             refusing = {one.worker: one.refused[task] for one in workers if task in one.refused}
             late = {
                 one.worker: one.reason or f"still at generation {one.generation}"
                 for one in workers
                 if one.generation < generation
             }
-            if refusing or (late and time.monotonic() > end):
-                raise _not_converged(f"task {task}", workers, refusing or late)
-            if not late:
-                return
-            await asyncio.sleep(_LOOK_EVERY_S)
+            return refusing, late
+
+        await self._hold(f"task {task}", self.patience_s, look)
 
     async def hold_backbone(self, key: str, patience_s: float) -> None:
         """Wait until every worker alive has made this upgrade ready.
@@ -104,16 +102,27 @@ class Fleet:
             NotConverged: one refused it, or was not ready in time.
             StoreUnavailable: nobody can tell.
         """
-        end = time.monotonic() + patience_s
-        while True:
-            workers = await self.workers()
+
+        def look(workers: Workers) -> tuple[Reasons, Reasons]:
             told = [one for one in workers if one.upgrade == key]
             refusing = {one.worker: one.unprepared for one in told if one.unprepared}
             late = {
                 one.worker: one.reason or "still loading it" for one in workers if one not in told
             }
+            return refusing, late
+
+        await self._hold("the backbone", patience_s, look)
+
+    async def _hold(
+        self, what: str, patience_s: float, look: Callable[[Workers], tuple[Reasons, Reasons]]
+    ) -> None:
+        """Look tells who refuses and who is late, and why."""
+        end = time.monotonic() + patience_s
+        while True:
+            workers = await self.workers()
+            refusing, late = look(workers)
             if refusing or (late and time.monotonic() > end):
-                raise _not_converged("the backbone", workers, refusing or late)
+                raise _not_converged(what, workers, refusing or late)
             if not late:
                 return
             await asyncio.sleep(_LOOK_EVERY_S)

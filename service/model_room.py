@@ -46,7 +46,6 @@ class Opening:
         kept_events: of each user and behaviour, in the feature store.
         keep_s: how long the backbone just left stays in memory, for a way back without loading.
         signers: whose prompts are served.
-        signers: whose prompts are served.
     """
 
     shelf: BundleShelf
@@ -68,7 +67,6 @@ class ModelRoom:
     def __init__(
         self, first: Model, schema: FeatureSchema, store: TaskStore, opening: Opening
     ) -> None:
-        self.first = first
         self._given = first.ref
         self._schema = schema
         self._store = store
@@ -79,6 +77,11 @@ class ModelRoom:
         self._key = ""
         self._work: asyncio.Task[Ready] | None = None
         self._left: tuple[BundleRef, float] | None = None  # and when, on the monotonic clock
+
+    @property
+    def first(self) -> Model:
+        """The one that the service was started with, until it is let go."""
+        return self._models[self._given]
 
     async def hold(self, wanted: BundleRef | None) -> Model:
         """The model of a bundle, None being the one that the service was started with.

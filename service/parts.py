@@ -80,8 +80,10 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)
 
+    unproven = [(bundle, model)]  # taken out: a function that lives on would hold the model
+
     async def start() -> None:
-        replay_golden(bundle, model)
+        replay_golden(*unproven.pop())
         await features.connect(_CONNECT_S)
         try:
             await follower.start()

@@ -46,8 +46,7 @@ class PromptLoader:
         return {
             name: {
                 version.version: await self._resident(model, live, name, version)
-                for version in task.versions
-                if version.version in task.held
+                for version in task.among(task.held)
             }
             for name, task in state.tasks.items()
         }
@@ -56,9 +55,8 @@ class PromptLoader:
         """Hold ready what may score next."""
         ready, refused = {}, {}
         for name, candidate in state.candidates.items():
-            versions = [v for v in state.task(name).versions if v.version in candidate.held]
             try:
-                for version in versions:
+                for version in state.task(name).among(candidate.held):
                     ready[version.sha256] = await self._resident(model, live, name, version)
             except _UNFIT as err:
                 refused[name] = str(err)
@@ -81,7 +79,8 @@ class PromptLoader:
         known = self._aside.get(sha256), self._ready.get(sha256), self._room.resident(sha256)
         for found in (*live.holding(name), *known):
             if found is not None and found.sha256 == sha256 and found.slot.bank is model.bank:
-                return replace(found, version=version.version)
+                same = found.version == version.version
+                return found if same else replace(found, version=version.version)
         content = await asyncio.to_thread(self._store.prompt, sha256)
         proved, _ = await self._prover.prove(model, name, content, version.signature)
         return replace(proved, version=version.version)

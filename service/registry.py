@@ -162,16 +162,7 @@ class TaskRegistry:
         self, resident: Resident, signature: str, actor: str, *, activate: bool, wait: Wait
     ) -> DesiredState:
         name = resident.header.task
-        header = resident.header
-        stored = StoredPrompt(
-            resident.sha256,
-            resident.size_bytes,
-            time.time(),
-            header.provenance,
-            header.backbone,
-            signature,
-            resident.signer,
-        )
+        stored = StoredPrompt.of(resident, signature, resident.signer)
         switch = Switch(
             name,
             actor,
@@ -249,7 +240,7 @@ class TaskRegistry:
 
     async def _run(self, switch: Switch, wait: Wait) -> DesiredState:
         """Once begun, a caller who leaves stops nothing: no candidate is left half way."""
-        return await asyncio.shield(asyncio.ensure_future(self._rollout.run(switch, wait)))
+        return await asyncio.shield(self._rollout.run(switch, wait))
 
     async def commit(self, change: Step) -> DesiredState:
         """Commit, then publish: once committed, a caller who leaves stops nothing."""
@@ -317,7 +308,7 @@ def _earlier(name: str, state: DesiredState) -> int:
     task = state.task(name)
     if task.active is not None and task.routing.canary is not None:
         return task.active
-    fitting = [v.version for v in task.versions if state.takes(v)]
+    fitting = [v.version for v in task.versions if state.takes(v.backbone)]
     older = [version for version in fitting if task.active is None or version < task.active]
     if not older:
         raise TaskConflict(f"task {name} has no version older than {task.active}")

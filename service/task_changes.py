@@ -194,9 +194,9 @@ def _point(state: DesiredState, note: Change, routing: Routing) -> DesiredState:
 
 def _refuse_foreign(state: DesiredState, what: str, backbone: str) -> None:
     """Raises TaskConflict for a prompt of another backbone than the live one."""
-    if state.bundle is not None and backbone not in ("", state.bundle.fingerprint):
+    if not state.takes(backbone):
         raise TaskConflict(
-            f"{what} was tuned on backbone {backbone[:12]}, and {state.bundle} is live: tune it on "
+            f"{what} was tuned on backbone {backbone[:12]}, and {state.live} is live: tune it on "
             "this one, or roll the backbone back"
         )
 

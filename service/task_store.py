@@ -10,13 +10,16 @@ keeps the changes that led there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from contract.prompt import Prompt
 from service.backbone import BundleRef, Left, Upgrade
 from service.drift import Tally
 from service.errors import UnknownTask
+from service.resident import Resident
 from service.routing import Routing
 
 # 2: tasks have a routing and states a backbone, which an older program would drop without a word.
@@ -47,6 +50,13 @@ class StoredPrompt:
     backbone: str = ""
     signature: str = ""
     signer: str = ""
+
+    @classmethod
+    def of(cls, prompt: Prompt | Resident, signature: str, signer: str) -> StoredPrompt:
+        """A prompt that is stored now."""
+        header = prompt.header
+        told = (header.provenance, header.backbone, signature, signer)
+        return cls(prompt.sha256, prompt.size_bytes, time.time(), *told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,10 @@ class TaskState:
         """The versions that a worker must hold to serve the task."""
         active = set() if self.active is None else {self.active}
         return self.routing.versions | active
+
+    def among(self, numbers: frozenset[int]) -> tuple[TaskVersion, ...]:
+        """The versions of these numbers."""
+        return tuple(version for version in self.versions if version.version in numbers)
 
     def find(self, version: int) -> TaskVersion | None:
         return next((v for v in self.versions if v.version == version), None)
@@ -169,9 +183,14 @@ class DesiredState:
         """The digests of all prompts that the state names."""
         return frozenset(v.sha256 for task in self.tasks.values() for v in task.versions)
 
-    def takes(self, version: TaskVersion) -> bool:
-        """Whether a version was tuned on the live backbone."""
-        return self.bundle is None or version.backbone in ("", self.bundle.fingerprint)
+    @property
+    def live(self) -> BundleRef | None:
+        """The backbone that scores, where the state tells: since the first upgrade was proposed."""
+        return self.bundle or (None if self.upgrade is None else self.upgrade.origin)
+
+    def takes(self, backbone: str) -> bool:
+        """Whether a prompt of this backbone may score; an empty one is not told."""
+        return self.live is None or backbone in ("", self.live.fingerprint)
 
     def only_proposed(self, name: str) -> bool:
         """Whether a task is nothing yet but a proposal, which its proposer may not live to end."""

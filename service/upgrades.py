@@ -174,8 +174,7 @@ class Upgrades:
     ) -> BackboneReport:
         """Once begun, a caller who leaves stops nothing: no proposal is left half way."""
         before = self._registry.snapshot
-        run = asyncio.ensure_future(self._run(upgrade, proposal, actor))
-        state = await asyncio.shield(run)
+        state = await asyncio.shield(self._run(upgrade, proposal, actor))
         workers = await self._registry.fleet.settle(state.generation)
         tasks = {name: t.active for name, t in state.tasks.items() if t.active is not None}
         served = {*upgrade.heads, *tasks}
@@ -248,15 +247,7 @@ class Upgrades:
                 found=header.backbone,
                 expected=fingerprint,
             )
-        return StoredPrompt(
-            sha256,
-            prompt.size_bytes,
-            time.time(),
-            header.provenance,
-            header.backbone,
-            signature,
-            signer,
-        )
+        return StoredPrompt.of(prompt, signature, signer)
 
     def _proposal(self, manifest: Manifest, drop: tuple[str, ...]) -> Upgrade:
         now = time.time()

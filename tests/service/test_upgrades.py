@@ -32,6 +32,7 @@ from service.prover import PromptProver
 from service.signatures import SecretKey, Signers
 from service.snapshot import Snapshot
 from service.sync import TaskFollower
+from service.task_store import Acknowledgement
 from service.upgrades import BackboneReport
 from service.warm_up import Asked, warm_up
 from tests.service.test_registry import graft, renamed, same_bytes
@@ -337,6 +338,22 @@ async def test_a_model_that_refuses_what_is_answered_now_is_not_warmed(one: Tiny
     spoilt = request(context={"nothing": 1})
     with pytest.raises(BundleUnfit, match="refuses a request that is answered now"):
         warm_up(one.model, [], [(spoilt, NO_FEATURES)])
+
+
+async def test_a_version_of_the_proposed_backbone_does_not_score_before_it(one: Tiny) -> None:
+    """Before the first upgrade is confirmed the state names no backbone, only the proposal does."""
+    await graft(one, "share")
+    before = await one.scores()
+    one.store.acknowledge(Acknowledgement("silent", 1, "serving"), 60.0)  # so nothing is confirmed
+    waiting = asyncio.create_task(upgrade(one, "share"))
+    while one.store.read().upgrade is None:  # noqa: ASYNC110  # no event
+        await asyncio.sleep(0.01)
+    with pytest.raises(TaskConflict, match="was tuned on backbone"):
+        await one.registry.rollback("share", 2, actor="test", wait="local")
+    assert one.store.read().task("share").active == 1
+    assert same_bytes(before, await one.scores())
+    one.store.forget("silent")
+    await waiting
 
 
 async def test_what_was_left_is_released_after_its_time(tmp_path: Path, bundles: Path) -> None:
