@@ -87,8 +87,7 @@ def open_bundle(folder: Path) -> Bundle:
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
     if stray := sorted(present - manifest.files.keys() - {MANIFEST_FILE}):
         raise CorruptBundle(f"{stray[0]} is not in the manifest: a bundle holds nothing else")
-    named = {manifest.backbone.file, manifest.prompt_head.file, GOLDEN_FILE}
-    named |= {task.graph.file for task in manifest.tasks}
+    named = {GOLDEN_FILE, *(graph.file for graph in manifest.graphs())}
     if missing := sorted(named - manifest.files.keys()):
         raise CorruptBundle(f"the manifest gives no digest for {', '.join(missing)}")
     lookups = Lookups.open(folder / LOOKUPS_FOLDER)

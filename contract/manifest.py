@@ -138,6 +138,13 @@ class Manifest(_Frozen):
     serving: Serving | None = None
     files: dict[RelativePath, FileEntry]
 
+    def graphs(self) -> tuple[GraphSpec, ...]:
+        """Every graph of the bundle."""
+        serving = self.serving
+        more = () if serving is None else (serving.exact, serving.quantised)
+        found = (self.backbone, self.prompt_head, *(task.graph for task in self.tasks), *more)
+        return tuple(graph for graph in found if graph is not None)
+
     def digest(self) -> str:
         """sha256 of the canonical JSON form: equal for equal bundles, since it names every file."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

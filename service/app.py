@@ -122,11 +122,12 @@ def create_service(
     watch = None if traces is None else traces.record
     stamp = _stamp(settings, gate, parts)
     figures = figures or OwnFigures(metrics)
-    public, direct = _public(settings, gate, metrics, parts, figures)
+    decoder = RequestDecoder(parts.schema, settings)
+    public, direct = _public(settings, gate, metrics, parts, figures, decoder)
     return Service(
         settings=settings,
         public=Boundary(public, direct, metrics, stamp, watch),
-        admin=Boundary(_admin(settings, gate, parts, figures), {}, metrics, stamp, watch),
+        admin=Boundary(_admin(settings, gate, parts, figures, decoder), {}, metrics, stamp, watch),
         turn_away=Doorkeeper(gate, _GATED, metrics),
         gate=gate,
         metrics=metrics,
@@ -136,7 +137,12 @@ def create_service(
 
 
 def _public(
-    settings: Settings, gate: Gate, metrics: Metrics, parts: Parts, figures: FleetFigures
+    settings: Settings,
+    gate: Gate,
+    metrics: Metrics,
+    parts: Parts,
+    figures: FleetFigures,
+    decoder: RequestDecoder,
 ) -> tuple[ASGIApp, Mapping[str, ASGIApp]]:
     """The application, and the routes that go past it."""
     signature = Signature(parts.schema, settings)
@@ -152,7 +158,6 @@ def _public(
         routers = (*routers, docs_router())
     app = application("taskgraft", routers, openapi=True)
     app.describe = lambda: public_document(app, parts.schema, settings)
-    decoder = RequestDecoder(parts.schema, settings)
     infer = InferRoute(parts.scorer, decoder, signature, gate, metrics, settings)
     direct: dict[str, ASGIApp] = {
         "/v1/score": ScoreRoute(parts.scorer, decoder, gate, metrics, settings),
@@ -162,8 +167,9 @@ def _public(
     return app, direct
 
 
-def _admin(settings: Settings, gate: Gate, parts: Parts, figures: FleetFigures) -> ASGIApp:
-    decoder = RequestDecoder(parts.schema, settings)
+def _admin(
+    settings: Settings, gate: Gate, parts: Parts, figures: FleetFigures, decoder: RequestDecoder
+) -> ASGIApp:
     routers = (
         console_router(),
         figures_router(figures, parts.tasks, gate),

@@ -67,6 +67,8 @@ class NearCache:
 
     def keep(self, user: str, features: UserFeatures, began: float) -> None:
         """Keep the answer of a read that began then; overrides of items are left out."""
+        if not self._options.limit_bytes:
+            return
         size = _size(user, features)
         if size > self._options.limit_bytes:
             return

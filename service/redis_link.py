@@ -99,14 +99,13 @@ class ClusterLink:
     """The masters of a cluster. Which of them holds a key is looked up anew after a failure."""
 
     def __init__(self, place: RedisPlace, timeout_s: float, connections: int) -> None:
-        given = {name: value for name, value in place.login.items() if name != "db"}
         self._cluster = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in place.nodes],
             ssl=place.tls,
             max_connections=connections,
             retry=Retry(NoBackoff(), 0),
             reinitialize_steps=0,
-            **given,
+            **place.login,
             **waits(timeout_s, _NAME),
         )
         self._known = False

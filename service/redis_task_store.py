@@ -232,7 +232,6 @@ def _client(url: str) -> tuple[Redis | RedisCluster, list[Redis]]:
     given = {**place.login, **waits(_TIMEOUT_S, _NAME), "retry": Retry(NoBackoff(), 0)}
     if place.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in place.nodes]
-        given.pop("db", None)
         with _failures():  # the client looks for its nodes when it is made
             return RedisCluster(startup_nodes=nodes, ssl=place.tls, **given), []
     if place.kind == "sentinel":

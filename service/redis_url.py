@@ -92,6 +92,8 @@ def _read(url: str, kind: Kind, port: int, *, tls: bool) -> RedisPlace:
     prefix = f"redis://{login}@" if login else "redis://"
     given = dict(parse_url(f"{prefix}host/{database}?{urlencode(asked)}"))
     del given["host"]
+    if kind == "cluster":
+        given.pop("db", None)  # it has but one, and its client knows no other
     if unknown := given.keys() - _ARGUMENTS - _TLS_ARGUMENTS:
         raise ValueError(f"{min(unknown)} is no argument of a Redis URL here")
     secured = {name: value for name, value in given.items() if name in _TLS_ARGUMENTS}

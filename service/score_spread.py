@@ -31,6 +31,7 @@ class ScoreSpread:
     def __init__(self) -> None:
         self._next = 0.0
         self._rows: dict[str, dict[int, NDArray[np.int64]]] = {}
+        self._live: frozenset[str] | None = None  # all, until somebody tells
 
     def due(self) -> bool:
         """Whether the request at hand should be looked at; the next ones need not for a while."""
@@ -55,6 +56,8 @@ class ScoreSpread:
         bins = np.searchsorted(BOUNDS, scores) + BINS * np.arange(len(columns))[:, None]
         found = np.bincount(bins.ravel(), minlength=BINS * len(columns)).reshape(-1, BINS)
         for (task, version), counts in zip(columns, found, strict=True):
+            if self._live is not None and task not in self._live:
+                continue  # it was removed while the request ran
             versions = self._rows.setdefault(task, {})
             versions[version] = versions.get(version, 0) + counts
             if len(versions) > _MOST_VERSIONS:
@@ -64,7 +67,8 @@ class ScoreSpread:
 
     def keep(self, names: Collection[str]) -> None:
         """These tasks are live now; what was seen of any other is dropped."""
-        for gone in self._rows.keys() - set(names):
+        self._live = frozenset(names)
+        for gone in self._rows.keys() - self._live:
             del self._rows[gone]
 
     def told(self) -> Spread:

@@ -8,6 +8,7 @@ Each field's description is what `taskgraft serve --help` shows.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -240,29 +241,17 @@ class Settings(BaseSettings):
     @field_validator("admin_tokens", mode="before")
     @classmethod
     def _read_tokens(cls, value: object) -> object:
-        if isinstance(value, str):
-            try:
-                return tuple(read_token(line) for line in re.split(r"[,\s]+", value) if line)
-            except ConfigError as err:
-                raise ValueError(str(err)) from err
-        return value
+        return _each(value, read_token)
 
     @field_validator("trusted_keys", mode="before")
     @classmethod
     def _read_keys(cls, value: object) -> object:
-        if isinstance(value, str):
-            try:
-                return tuple(read_trusted_key(line) for line in re.split(r"[,\s]+", value) if line)
-            except ConfigError as err:
-                raise ValueError(str(err)) from err
-        return value
+        return _each(value, read_trusted_key)
 
     @field_validator("providers", mode="before")
     @classmethod
     def _split_providers(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part for part in re.split(r"[,\s]+", value.lower()) if part)
-        return value
+        return _each(value, str.lower)
 
     @field_validator("feature_store")
     @classmethod
@@ -323,3 +312,13 @@ class Settings(BaseSettings):
 
 def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
     return None if cert is None or key is None else TlsFiles(cert, key, client_ca)
+
+
+def _each(value: object, read: Callable[[str], object]) -> object:
+    """Text as what its parts are, between commas or spaces; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(read(part) for part in re.split(r"[,\s]+", value) if part)
+    except ConfigError as err:
+        raise ValueError(str(err)) from err

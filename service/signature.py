@@ -98,8 +98,9 @@ def _put_rows(fields: dict[str, Any], field: str, tensor: Tensor, rows: int) -> 
     if len(tensor.shape) > 1:
         width = tensor.shape[1]
         values = [values[row * width : (row + 1) * width] for row in range(rows)]
-    items = fields.setdefault("items", [{} for _ in range(rows)])
-    for item, value in zip(items, values, strict=True):
+    if "items" not in fields:
+        fields["items"] = [{} for _ in range(rows)]
+    for item, value in zip(fields["items"], values, strict=True):
         item[field] = value
 
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.body import check_encoding, parse_json, read_body, read_json
+from service.api.body import check_type, parse_json, read_body, read_json
 from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
 from service.api.ports import Grafting, Tasks
@@ -27,10 +27,11 @@ from service.api.views import (
     TaskView,
     WorkersView,
     WorkerView,
+    json_body,
     refusals,
 )
 from service.auth import Token
-from service.errors import InvalidField, TaskRejected, UnsupportedMedia
+from service.errors import InvalidField, TaskRejected
 from service.rollout import Wait
 from service.settings import Settings
 from service.signatures import MAX_SIGNATURE_BYTES
@@ -51,10 +52,7 @@ SIGNATURE: dict[str, Any] = {
     "description": "The prompt's .minisig file, in base64.",
     "schema": {"type": "string", "format": "byte", "maxLength": MAX_SIGNATURE_BYTES},
 }
-_ROLLBACK_BODY: dict[str, Any] = {
-    "required": False,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Rollback"}}},
-}
+_ROLLBACK_BODY = json_body("Rollback", required=False)
 Name = Annotated[str, Path(description="The task's name.")]
 
 
@@ -238,10 +236,5 @@ def _bad_signature() -> TaskRejected:
 async def read_prompt_file(request: Request, settings: Settings) -> bytes:
     """The body of a request that brings a prompt."""
     headers = request.scope[HEADERS]
-    kind = headers.get(b"content-type", _PROMPT_TYPE.encode()).split(b";")[0].strip().lower()
-    if kind != _PROMPT_TYPE.encode():
-        raise UnsupportedMedia(
-            f"Content-Type is {kind.decode('latin-1')!r}; expected {_PROMPT_TYPE}"
-        )
-    check_encoding(headers)
+    check_type(headers, _PROMPT_TYPE.encode())
     return await read_body(request.receive, headers, settings.max_prompt_bytes)

@@ -7,7 +7,7 @@ fingerprint + digests --PUT /v1/backbone--> Upgrades.upgrade --> BackboneChangeV
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Path, Request
@@ -20,7 +20,7 @@ from service.api.body import parse_json, read_json
 from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
 from service.api.ports import Backbones
-from service.api.views import BackboneChangeView, BackboneView, refusals
+from service.api.views import BackboneChangeView, BackboneView, json_body, refusals
 from service.auth import Token
 from service.backbone import WantedBackbone
 from service.settings import Settings
@@ -28,10 +28,7 @@ from service.signatures import MAX_SIGNATURE_BYTES
 
 _log = structlog.get_logger()
 _MAX_BODY_BYTES = 1 << 20
-_UPGRADE_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UpgradeBody"}}},
-}
+_UPGRADE_BODY = json_body("UpgradeBody")
 
 SignatureText = Annotated[str, Field(max_length=MAX_SIGNATURE_BYTES)]
 

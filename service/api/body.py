@@ -31,18 +31,23 @@ def check_json(headers: Headers) -> None:
     Raises:
         UnsupportedMedia: another type or encoding.
     """
-    kind = headers.get(b"content-type", b"application/json")
-    if kind != b"application/json":
+    check_type(headers, b"application/json")
+
+
+def check_type(headers: Headers, *allowed: bytes) -> None:
+    """A body without a type counts as the first that is allowed; a compressed one is not read.
+
+    Raises:
+        UnsupportedMedia: another type or encoding.
+    """
+    kind = headers.get(b"content-type", allowed[0])
+    if kind not in allowed:
         bare = kind.split(b";")[0].strip().lower()
-        if bare != b"application/json":
+        if bare not in allowed:
+            expected = b" or ".join(allowed).decode("latin-1")
             raise UnsupportedMedia(
-                f"Content-Type is {bare.decode('latin-1')!r}; expected application/json"
+                f"Content-Type is {bare.decode('latin-1')!r}; expected {expected}"
             )
-    check_encoding(headers)
-
-
-def check_encoding(headers: Headers) -> None:
-    """Raises UnsupportedMedia for a compressed body."""
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         raise UnsupportedMedia(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fastapi import APIRouter
 
-from service.api.page import sending
+from service.api.page import page_router
 
 FOLDER = Path(__file__).parents[1] / "console"
 PAGE = "console.html"
@@ -44,8 +44,4 @@ CONSOLE_PATHS = {"/": PAGE, **{f"/console/{name}": name for name in FILES}}
 
 
 def console_router() -> APIRouter:
-    """One route per file, so that no path can lead to another."""
-    router = APIRouter(include_in_schema=False)
-    for path, name in CONSOLE_PATHS.items():
-        router.add_api_route(path, sending(FOLDER / name), methods=["GET"])
-    return router
+    return page_router(FOLDER, CONSOLE_PATHS)

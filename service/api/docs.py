@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import APIRouter
 
-from service.api.page import sending
+from service.api.page import page_router
 
 FOLDER = Path(__file__).parents[1] / "docs_page"
 DOCS_PATHS = {
@@ -20,8 +20,4 @@ DOCS_PATHS = {
 
 
 def docs_router() -> APIRouter:
-    """One route per file, so that no path can lead to another."""
-    router = APIRouter(include_in_schema=False)
-    for path, name in DOCS_PATHS.items():
-        router.add_api_route(path, sending(FOLDER / name), methods=["GET"])
-    return router
+    return page_router(FOLDER, DOCS_PATHS)

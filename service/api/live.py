@@ -14,6 +14,7 @@ from contract.schema import FeatureSchema
 from service.api.body import read_json
 from service.api.boundary import HEADERS, REQUEST_ID
 from service.api.guard import MayRead
+from service.api.oip import INFER_PATHS
 from service.api.ports import Scores, Tasks
 from service.api.score import score_in_turn, serialise
 from service.api.views import LiveView, TokenView
@@ -25,13 +26,7 @@ from service.settings import Settings
 
 PLAYGROUND = "/v1/playground/score"
 # The routes whose requests are the service's traffic; a trial score is none.
-_SCORING = frozenset(
-    {
-        "/v1/score",
-        "/v2/models/{name}/infer",
-        "/v2/models/{name}/versions/{version}/infer",
-    }
-)
+_SCORING = frozenset({"/v1/score", *INFER_PATHS})
 
 
 def figures_router(figures: FleetFigures, tasks: Tasks, gate: Gate) -> APIRouter:

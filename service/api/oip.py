@@ -9,7 +9,7 @@ answers below /v2 in the protocol's own form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Response
@@ -17,14 +17,14 @@ from pydantic import BaseModel, ConfigDict
 from starlette.types import Receive, Scope, Send
 
 from service.api.application import VERSION
-from service.api.body import check_encoding, read_body
+from service.api.body import check_type, read_body
 from service.api.boundary import HEADERS, REQUEST_ID, send_body
 from service.api.ports import Answer, Scores, Tasks
 from service.api.score import score_in_turn
 from service.api.tasks import known_name
 from service.api.views import REFUSALS, RoutingView
 from service.decoder import RequestDecoder
-from service.errors import UnknownVersion, UnsupportedMedia
+from service.errors import UnknownVersion
 from service.gate import Gate
 from service.metrics import Metrics
 from service.settings import Settings
@@ -111,7 +111,8 @@ class InferRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._gate.check()
         headers = scope[HEADERS]
-        _check_type(headers)
+        # Triton's clients name no type, KServe's the one of what they send.
+        check_type(headers, _JSON, _BINARY)
         # A body on its way takes no place: whoever sends slowly keeps nobody out.
         body = await read_body(receive, headers, self._most)
         task, version = (
@@ -209,17 +210,6 @@ def _check_version(task: str, wanted: str, scoring: Sequence[str]) -> None:
     if wanted not in scoring:
         told = f"version {' and '.join(scoring)} scores" if scoring else "none scores now"
         raise UnknownVersion(f"task {task} does not score with version {wanted[:20]!r}; {told}")
-
-
-def _check_type(headers: Mapping[bytes, bytes]) -> None:
-    """Triton's clients name no type, KServe's name the one of what they send."""
-    kind = headers.get(b"content-type", _JSON).split(b";")[0].strip().lower()
-    if kind not in (_JSON, _BINARY):
-        raise UnsupportedMedia(
-            f"Content-Type is {kind.decode('latin-1')!r}; expected application/json or "
-            "application/octet-stream"
-        )
-    check_encoding(headers)
 
 
 async def _send(

@@ -1,6 +1,7 @@
 """A page's files for a browser, and what it may do with them.
 
-    file --sending--> a route: its bytes, read at start; 304 to who has them already
+    folder, names by path --page_router--> a route each: bytes read at start,
+    304 to who has them already
 
 No script, style or connection but our own, in nobody's frame.
 """
@@ -8,10 +9,10 @@ No script, style or connection but our own, in nobody's frame.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -32,7 +33,15 @@ _HEADERS = {
 }
 
 
-def sending(file: Path) -> Callable[[Request], Awaitable[Response]]:
+def page_router(folder: Path, paths: Mapping[str, str]) -> APIRouter:
+    """One route per file, so that no path can lead to another."""
+    router = APIRouter(include_in_schema=False)
+    for path, name in paths.items():
+        router.add_api_route(path, _sending(folder / name), methods=["GET"])
+    return router
+
+
+def _sending(file: Path) -> Callable[[Request], Awaitable[Response]]:
     """A route that answers with the file."""
     content = file.read_bytes()
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -7,7 +7,7 @@ GET --> RoutingView, DriftView
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,15 +18,12 @@ from service.api.boundary import HEADERS
 from service.api.guard import MayGraft, MayRead
 from service.api.ports import Grafting, Tasks
 from service.api.tasks import known_name
-from service.api.views import DriftView, RoutedView, RoutingView, SharesView, refusals
+from service.api.views import DriftView, RoutedView, RoutingView, SharesView, json_body, refusals
 from service.errors import InvalidField
 from service.routing import Canary, Guard, Routing, Wanted
 
 _MAX_BYTES = 4096
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RoutingBody"}}},
-}
+_BODY = json_body("RoutingBody")
 Version = Annotated[int, Field(ge=1, lt=2**31)]
 
 

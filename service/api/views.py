@@ -227,6 +227,12 @@ REFUSALS: dict[int, str] = {
 }
 
 
+def json_body(schema: str, *, required: bool = True) -> dict[str, Any]:
+    """The `requestBody` of a route that reads its body itself."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    return {"required": required, "content": {"application/json": content}}
+
+
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can refuse in these ways."""
     return {s: {"model": Refusal, "description": REFUSALS[s]} for s in statuses}
