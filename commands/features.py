@@ -37,8 +37,7 @@ def load(screen: Screen, folder: Path, data_dir: Path, store: str | None) -> Non
     chosen = {} if store is None else {"feature_store": store}
     settings = read_settings(bundle=folder, **chosen)
     started = perf_counter()
-    records = (record_of(profile, config.data) for profile in prepared.profiles())
-    count = load_records(settings, prepared.schema, records)
+    count = fill(settings, prepared, config.data)
     facts = {
         "users": count,
         "seconds": perf_counter() - started,

@@ -16,6 +16,8 @@ from rich.table import Table
 from commands.configuration import load_config
 from commands.failures import CommandError, Misuse
 from commands.screen import Screen, Watcher, table
+from contract.bundle import Bundle, open_bundle
+from contract.errors import PromptMisfit
 from contract.prompt import read_prompt
 from export.errors import ExportError
 from export.prompt import export_prompt
@@ -81,8 +83,10 @@ def tune_all(
     for found in wanted:
         config = config.with_new_task(found.task.name, found.task.label)
     prepared = prepare(config, data_dir, checkpoint.lookups)
+    opened = open_bundle(bundle)
+    out.mkdir(parents=True, exist_ok=True)
     with screen.watching(epochs=False) as watcher:
-        done = [_retune(checkpoint, prepared, found, (out, bundle), watcher) for found in wanted]
+        done = [_retune(checkpoint, prepared, found, (out, opened), watcher) for found in wanted]
     document = {
         "backbone": checkpoint.card.fingerprint,
         "bundle": bundle.as_posix(),
@@ -119,7 +123,7 @@ def _retune(
     checkpoint: Checkpoint,
     prepared: Prepared,
     found: Known,
-    places: tuple[Path, Path],
+    places: tuple[Path, Bundle],
     watcher: Watcher,
 ) -> Retuned:
     """One task; a failure of its own keeps no other back."""
@@ -129,7 +133,7 @@ def _retune(
         result = tune(checkpoint, prepared, found.task, found.config, progress=watcher)
         prompt = write_prompt(out / name, result.prompt)
         data = export_prompt(checkpoint, prompt, prepared.test, bundle)
-    except (TrainingError, ExportError) as err:
+    except (TrainingError, ExportError, PromptMisfit) as err:
         return Retuned(name, auc_before=found.auc_before, failed=str(err))
     file = out / f"{name}.safetensors"
     file.write_bytes(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +44,8 @@ def connect(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_S) -
     authority, shown = os.environ.get("TASKGRAFT_CA"), os.environ.get("TASKGRAFT_CLIENT_CERT")
     if authority is None and shown is None:
         return Client(url, admin_url=url, token=token, timeout_s=timeout_s)
+    import ssl  # takes long to load, and few need it
+
     tls = ssl.create_default_context(cafile=authority)
     if shown is not None:
         tls.load_cert_chain(shown, os.environ.get("TASKGRAFT_CLIENT_KEY"))

@@ -17,6 +17,7 @@ from contract.bundle import Bundle
 from contract.manifest import ITEM_ROWS
 from contract.prompt import Prompt
 from export.composed import SCORES
+from export.modules import arrays_of
 from export.parity import Graphs, Sessions
 from export.quality import requests
 from export.session import Arrays, GraphSession
@@ -88,8 +89,6 @@ def _seen(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[Tensor, Arrays]]:
     general = Graphs(bundle.folder, bundle.manifest.backbone, heads, bundle.manifest.prompt_head)
     sessions = Sessions(general)
     for rows in by_request(dataset, EVAL_BATCH):
-        inputs = dataset.batch(rows, ()).inputs
-        arrays = {s.name: getattr(inputs, s.name).numpy() for s in bundle.lookups.schema.inputs()}
-        seen = sessions.represent(arrays)
+        seen = sessions.represent(arrays_of(dataset.batch(rows, ()).inputs))
         columns = [sessions.run(f"head {task}", seen)["score"] for task in heads]
         yield rows, {**seen, SCORES: np.stack(columns, axis=1)}

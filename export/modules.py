@@ -10,8 +10,11 @@ A part of h that has no columns is neither an output nor an input.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.schema import FeatureSchema, TensorSpec
@@ -46,6 +49,11 @@ def inputs_of(schema: FeatureSchema, arrays: Arrays) -> Inputs:
         item_bags=group("item_bags", rows, torch.int32),
         row_user=arrays["row_user"],
     )
+
+
+def arrays_of(inputs: Inputs) -> dict[str, NDArray[Any]]:
+    """The inverse: every group by its name, also those that a schema lacks."""
+    return {field.name: getattr(inputs, field.name).numpy() for field in fields(inputs)}
 
 
 _AT_USER = {"user_ids", "user_dense", "user_bags", "history"}

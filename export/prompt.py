@@ -40,7 +40,7 @@ def export_prompt(
     checkpoint: Checkpoint,
     prompt: PromptCheckpoint,
     dataset: Dataset,
-    bundle: Path,
+    bundle: Path | Bundle,
     provenance: Mapping[str, Scalar] | None = None,
 ) -> bytes:
     """The prompt file.
@@ -49,7 +49,8 @@ def export_prompt(
         checkpoint: the backbone the prompt was tuned on.
         prompt: the tuned prompt.
         dataset: any split of data prepared with the checkpoint's lookups: gives golden rows.
-        bundle: the exported backbone that the prompt will be grafted onto.
+        bundle: the exported backbone that the prompt will be grafted onto; opened already where
+            several prompts are exported.
         provenance: what else the file shall tell of its making.
 
     Raises:
@@ -57,7 +58,7 @@ def export_prompt(
         ParityError: the bundle's graph does not score as PyTorch does.
         ContractError: the bundle cannot be opened.
     """
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
     manifest = opened.manifest
     if manifest.fingerprint != checkpoint.card.fingerprint:
         raise ExportError(
@@ -118,8 +119,7 @@ def _prove(bundle: Bundle, prompt: Prompt) -> None:
     """What the service will do with the file, done before it leaves."""
     manifest = bundle.manifest
     prompt.check_fits(manifest)
-    heads = {task.name: task.graph for task in manifest.tasks}
-    sessions = Sessions(Graphs(bundle.folder, manifest.backbone, heads, manifest.prompt_head))
+    sessions = Sessions(Graphs(bundle.folder, manifest.backbone, {}, manifest.prompt_head))
     bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
     representation = sessions.represent(dict(prompt.golden_inputs))
     found = sessions.run("prompts", {**representation, **bank})["scores"][:, 0]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from contract.manifest import ITEM_ROWS, Evidence
 from export.composed import SCORES
+from export.modules import arrays_of
 from export.session import Arrays, GraphSession
 from training.dataset import Dataset
 from training.metrics import auc
@@ -75,8 +76,7 @@ def requests(dataset: Dataset, most_rows: int | None = None) -> Iterator[tuple[T
     order = torch.argsort(dataset.requests, stable=True)[:most_rows]
     sizes = torch.unique_consecutive(dataset.requests[order], return_counts=True)[1]
     for rows in torch.split(order, sizes.tolist()):
-        inputs = dataset.batch(rows, ()).inputs
-        arrays = {name: getattr(inputs, name).numpy() for name in inputs.__slots__}
+        arrays = arrays_of(dataset.batch(rows, ()).inputs)
         if dataset.item_rows is not None:
             arrays[ITEM_ROWS] = dataset.item_rows[rows].numpy().astype(np.int32)
         yield rows, arrays

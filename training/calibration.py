@@ -118,11 +118,11 @@ def calibrated_prompt(
     head = copy.deepcopy(prompt.head).eval()
     if not isinstance(head, PromptHead):
         raise ConfigError("a DTRN prompt is not served, so there is nothing to calibrate")
-    examples = frozen_examples(checkpoint, prepared, prompt.card.task)
+    splits: tuple[Split, ...] = ("valid", "test")
+    examples = frozen_examples(checkpoint, prepared, prompt.card.task, splits)
     valid = examples["valid"]
     found = fit_platt(valid.logits(head), valid.labels[valid.rows], prompt.card.task)
     _scale(head.tower, 0, found)
-    splits: tuple[Split, ...] = ("valid", "test")
     metrics: Mapping[Split, TaskMetrics] = {s: examples[s].measure(head) for s in splits}
     return PromptCheckpoint(prompt.card.model_copy(update={"metrics": metrics}), head), found
 

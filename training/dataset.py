@@ -168,6 +168,11 @@ class Prepared:
     test: Dataset
     _world: World
 
+    @property
+    def splits(self) -> dict[str, Dataset]:
+        """The three parts by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
     def profiles(self) -> Iterator[Profile]:
         """Every user as of the end of the log: what fills the feature store."""
         return profiles(self._world.log, self.schema, self._world.sequences)

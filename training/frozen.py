@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,22 +132,26 @@ class Examples:
         )
 
 
-def frozen_examples(checkpoint: Checkpoint, prepared: Prepared, task: str) -> dict[str, Examples]:
-    """The three splits of a new task, each run through the frozen backbone once."""
+def frozen_examples(
+    checkpoint: Checkpoint, prepared: Prepared, task: str, splits: Collection[str] | None = None
+) -> dict[str, Examples]:
+    """The splits of a new task, all three or those named, each run through the backbone once."""
     model = checkpoint.model.requires_grad_(requires_grad=False).eval()
-    return _examples(prepared, task, partial(RepresentationCache.of, model))
+    wanted = {name: d for name, d in prepared.splits.items() if splits is None or name in splits}
+    return _examples(wanted, task, partial(RepresentationCache.of, model))
 
 
 def live_examples(checkpoint: Checkpoint, prepared: Prepared, task: str) -> dict[str, Examples]:
     """The same rows as inputs; the backbone is frozen all the same."""
     checkpoint.model.requires_grad_(requires_grad=False).eval()
-    return _examples(prepared, task, LiveInputs)
+    return _examples(prepared.splits, task, LiveInputs)
 
 
 def _examples(
-    prepared: Prepared, task: str, seen: Callable[[Dataset], RepresentationCache | LiveInputs]
+    splits: Mapping[str, Dataset],
+    task: str,
+    seen: Callable[[Dataset], RepresentationCache | LiveInputs],
 ) -> dict[str, Examples]:
-    splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
     examples = {}
     for name, dataset in splits.items():
         column = dataset.tasks.index(task)

@@ -61,19 +61,12 @@ class MixtureMixer(Mixer):
     def mix(self, views: Views) -> Mixed:
         if views.coincide:
             return Mixed(self._once(views)[0], None)
-        rows = views.gate.unstacked()
-        experts = unflatten(self.experts(rows), 1, self.tasks).transpose(0, 1)  # (T, E, N, m)
-        one_gate = self.gates.groups < self.tasks
-        gates = self.gates(rows if one_gate else views.gate)  # (1, T * N, E) or (T, N, E)
-        weights = unflatten(gates.squeeze(0), 0, self.tasks) if one_gate else gates
-        return Mixed(mix_own(torch.softmax(weights, dim=-1), experts), None)
+        experts = self.experts(views.gate.unstacked())  # (E, T * N, m)
+        own = unflatten(experts, 1, self.tasks).transpose(0, 1)  # (T, E, N, m)
+        return Mixed(mix_own(self._weights(views), own), None)
 
     def mean_gates(self, views: Views, tasks: Sequence[str]) -> tuple[Gate, ...]:
-        if self.gates.groups < self.tasks and not views.coincide:
-            found = unflatten(self.gates(views.gate.unstacked()).squeeze(0), 0, self.tasks)
-        else:
-            found = self.gates(views.gate)
-        weights = torch.softmax(found, dim=-1).mean(dim=1)  # (T, E) or (1, E)
+        weights = self._weights(views).mean(dim=1)  # (T, E) or (1, E)
         readers = tuple(tasks) if len(weights) == self.tasks else ("all tasks",)
         experts = tuple(f"expert {at + 1}" for at in range(self.experts.groups))
         return (Gate("gates", readers, experts, weights),)
@@ -86,6 +79,14 @@ class MixtureMixer(Mixer):
             specific, experts = self._once(views)
             return experts.mean(dim=0), specific
         return self.experts(views.base).mean(dim=0), self.mix(views).specific
+
+    def _weights(self, views: Views) -> Tensor:
+        """(T, N, E), or (1, N, E) where one gate reads one view."""
+        if self.gates.groups == self.tasks or views.coincide:
+            gates = self.gates(views.gate)
+        else:
+            gates = unflatten(self.gates(views.gate.unstacked()).squeeze(0), 0, self.tasks)
+        return torch.softmax(gates, dim=-1)
 
     def _once(self, views: Views) -> tuple[Tensor, Tensor]:
         """Where all tasks read one view: (T, N, m), and the experts (E, N, m)."""

@@ -111,8 +111,7 @@ def prompt_report(
 
 def split_facts(prepared: Prepared, tasks: Sequence[str]) -> tuple[SplitFacts, ...]:
     """Rows, users and positives of the three splits."""
-    splits = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
-    return tuple(_facts(name, dataset, tasks) for name, dataset in splits.items())
+    return tuple(_facts(name, dataset, tasks) for name, dataset in prepared.splits.items())
 
 
 def _facts(name: str, dataset: Dataset, tasks: Sequence[str]) -> SplitFacts:

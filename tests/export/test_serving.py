@@ -15,6 +15,7 @@ from export.catalogue import tabulated
 from export.composed import composed
 from export.evaluate import evaluate_bundle
 from export.graph import GraphFolder
+from export.modules import arrays_of
 from export.one_user import for_one_user
 from export.parity import Graphs, Sessions
 from export.quality import ServingSession, compare
@@ -52,8 +53,7 @@ def both_ways(wide: Wide, model: onnx.ModelProto, folder: Path) -> tuple[np.ndar
     session = ServingSession(folder, GraphFolder(folder).write(model, "one.onnx"))
     inputs = wide.held_out.batch(wide.held_out.requests.argsort()[:1], ()).inputs
     rows = np.arange(7, dtype=np.int32)
-    arrays = {name: getattr(inputs, name).numpy() for name in inputs.__slots__}
-    arrays |= wide.bundle.lookups.items.arrays(rows)
+    arrays = arrays_of(inputs) | wide.bundle.lookups.items.arrays(rows)
     arrays |= {ITEM_ROWS: rows, "row_user": np.zeros(7, dtype=np.int32)}
     manifest = wide.manifest
     heads = {task.name: task.graph for task in manifest.tasks}
