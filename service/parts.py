@@ -85,14 +85,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     async def start() -> None:
         replay_golden(*unproven.pop())
         await features.connect(_CONNECT_S)
-        try:
-            await follower.start()
-        except PromptMisfit as err:
-            raise ConfigError(
-                "the task store holds a prompt that this bundle cannot "
-                f"serve ({err}); serve the bundle it was made for, or set another "
-                "TASKGRAFT_TASK_STORE and graft prompts tuned on this one"
-            ) from err
+        await _catch_up(follower)
         metrics.serve_tasks(registry.snapshot.names, registry.snapshot.generation)
         watch.start()
 
@@ -109,6 +102,17 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
     return Parts(
         schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker
     )
+
+
+async def _catch_up(follower: TaskFollower) -> None:
+    try:
+        await follower.start()
+    except PromptMisfit as err:
+        raise ConfigError(
+            f"the task store holds a prompt that this bundle cannot serve ({err}); serve the "
+            "bundle it was made for, or set another TASKGRAFT_TASK_STORE and graft prompts tuned "
+            "on this one"
+        ) from err
 
 
 def _limits(settings: Settings) -> Limits:
