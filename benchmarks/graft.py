@@ -24,7 +24,8 @@ import orjson
 
 from benchmarks.graft_load import Heard, Load
 from benchmarks.machine import describe_machine
-from benchmarks.results import Figure, write_results
+from benchmarks.results import Figure, Row, write_results
+from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from contract.prompt import read_prompt, write_prompt
 
@@ -108,29 +109,19 @@ def figures_of(found: Found) -> list[Figure]:
     swaps_ms = [seconds * 1000 for seconds in found.swap_s]
     growth = found.pss_kib[-1] / found.pss_kib[0] - 1
     failed = sum(one.status != _OK for one in found.swapping) + found.refused_swaps
-    rows: list[tuple[str, float, str, str, bool]] = [
-        ("failed", failed, "requests and swaps", "0", failed == 0),
-        ("inconsistent", n := inconsistent(found.swapping), "answers", "0", n == 0),
-        ("answers", len(found.swapping), "answers", "> 0", bool(found.swapping)),
-        ("p99/quiet", p99(quiet) * 1000, "ms", "", True),
-        ("p99/swapping", p99(busy) * 1000, "ms", "", True),
-        ("p99/ratio", ratio, "x", "<= 1.05", ratio <= 1.05),  # noqa: PLR2004
-        ("visible/p50", statistics.median(swaps_ms), "ms", "", True),
-        ("visible/p99", v := p99(swaps_ms), "ms", "<= 100", v <= 100),  # noqa: PLR2004
-        ("memory/growth", growth, "of all workers", "<= 0.05", growth <= 0.05),  # noqa: PLR2004
-        ("memory/task", b := found.task_bytes, "bytes a task", "<= 20000", b <= 20_000),  # noqa: PLR2004
-    ]
-    return [
-        Figure(
-            name=f"graft/{name}",
-            value=value,
-            unit=unit,
-            goal=goal or None,
-            holds=holds if goal else None,
-            command=COMMAND,
-        )
-        for name, value, unit, goal, holds in rows
-    ]
+    rows: dict[str, Row] = {
+        "failed": (failed, "requests and swaps", "0", failed == 0),
+        "inconsistent": (n := inconsistent(found.swapping), "answers", "0", n == 0),
+        "answers": (len(found.swapping), "answers", "> 0", bool(found.swapping)),
+        "p99/quiet": (p99(quiet) * 1000, "ms", "", True),
+        "p99/swapping": (p99(busy) * 1000, "ms", "", True),
+        "p99/ratio": (ratio, "x", "<= 1.05", ratio <= 1.05),  # noqa: PLR2004
+        "visible/p50": (statistics.median(swaps_ms), "ms", "", True),
+        "visible/p99": (v := p99(swaps_ms), "ms", "<= 100", v <= 100),  # noqa: PLR2004
+        "memory/growth": (growth, "of all workers", "<= 0.05", growth <= 0.05),  # noqa: PLR2004
+        "memory/task": (b := found.task_bytes, "bytes a task", "<= 20000", b <= 20_000),  # noqa: PLR2004
+    }
+    return [Figure.judged(f"graft/{name}", COMMAND, row) for name, row in rows.items()]
 
 
 def _changes(admin: httpx.AsyncClient, task: str, bodies: list[bytes]) -> Callable[[int], Any]:
@@ -192,7 +183,7 @@ def latencies(heard: Sequence[Heard]) -> list[float]:
 
 
 def p99(values: Sequence[float]) -> float:
-    return sorted(values)[int(len(values) * 0.99)]
+    return percentile(values, 0.99)
 
 
 if __name__ == "__main__":

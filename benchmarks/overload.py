@@ -28,6 +28,7 @@ import uvloop
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
 from benchmarks.results import Figure, write_results
+from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from benchmarks.shop_bundle import REQUEST, write_shop_bundle
 
@@ -167,29 +168,21 @@ def figures_of(rounds: Sequence[dict[int, Found]], deadline_ms: int) -> list[Fig
         others = float(sum(one.others for one in found))
         goodput = [one.goodput for one in found]
         efficiency = [one.efficiency for one in found]
-        p99 = [_p99(one.admitted) * 1000 for one in found]
-        health = [_p99(one.health) * 1000 for one in found]
-        rows: list[tuple[str, list[float], str, str, bool]] = [
-            ("goodput", goodput, "of peak", f">= {GOODPUT}", _median(goodput) >= GOODPUT),
-            ("goodput_per_cpu", efficiency, "of peak", "", True),
-            ("admitted_p99", p99, "ms", f"<= {deadline_ms}", _median(p99) <= deadline_ms),
-            ("health_p99", health, "ms", f"<= {HEALTH_MS}", _median(health) <= HEALTH_MS),
-            ("others", [others], "neither answered nor 429", "0", others == 0),
-            ("refused", [float(sum(one.refused for one in found))], "requests", "", True),
-            ("asking", [max(one.asking for one in found)], "of a core", "", True),
-        ]
-        figures += [
-            Figure(
-                name=f"overload/{load}x/{name}",
-                value=_median(values),
-                unit=unit,
-                spread=(min(values), max(values)) if len(values) > 1 else None,
-                goal=goal or None,
-                holds=holds if goal else None,
-                command=COMMAND,
-            )
-            for name, values, unit, goal, holds in rows
-        ]
+        p99 = [percentile(one.admitted, 0.99) * 1000 for one in found]
+        health = [percentile(one.health, 0.99) * 1000 for one in found]
+        rows: dict[str, tuple[list[float], str, str, bool]] = {
+            "goodput": (goodput, "of peak", f">= {GOODPUT}", _median(goodput) >= GOODPUT),
+            "goodput_per_cpu": (efficiency, "of peak", "", True),
+            "admitted_p99": (p99, "ms", f"<= {deadline_ms}", _median(p99) <= deadline_ms),
+            "health_p99": (health, "ms", f"<= {HEALTH_MS}", _median(health) <= HEALTH_MS),
+            "others": ([others], "neither answered nor 429", "0", others == 0),
+            "refused": ([float(sum(one.refused for one in found))], "requests", "", True),
+            "asking": ([max(one.asking for one in found)], "of a core", "", True),
+        }
+        for name, (values, unit, goal, holds) in rows.items():
+            spread = (min(values), max(values)) if len(values) > 1 else None
+            row = (_median(values), unit, goal, holds)
+            figures.append(Figure.judged(f"overload/{load}x/{name}", COMMAND, row, spread))
     return figures
 
 
@@ -201,8 +194,8 @@ def _told(found: Found) -> str:
     return ", ".join(
         (
             f"goodput {found.goodput:.2f}, {found.efficiency:.2f} for its share of the core",
-            f"admitted p99 {_p99(found.admitted) * 1000:.0f} ms",
-            f"health p99 {_p99(found.health) * 1000:.0f} ms",
+            f"admitted p99 {percentile(found.admitted, 0.99) * 1000:.0f} ms",
+            f"health p99 {percentile(found.health, 0.99) * 1000:.0f} ms",
             f"{found.refused} refused, {found.others} others",
             f"asking took {found.asking:.2f} of a core",
         )
@@ -211,10 +204,6 @@ def _told(found: Found) -> str:
 
 def _median(values: Sequence[float]) -> float:
     return statistics.median(values)
-
-
-def _p99(values: Sequence[float]) -> float:
-    return sorted(values)[int(len(values) * 0.99)]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,8 @@ import httpx
 from benchmarks.faulty_proxy import DELAY_S, FaultyProxy
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
-from benchmarks.results import Figure, write_results
+from benchmarks.results import Figure, Row, write_results
+from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from tests.redis_server import RedisServer
 
@@ -180,32 +181,22 @@ async def _steps(client: httpx.AsyncClient) -> Counter[str]:
 
 def figures_of(found: dict[str, Found], deadline_ms: int) -> list[Figure]:
     """The figures of each trouble, with what was promised of it."""
-    figures = []
-
-    def add(name: str, value: float, unit: str, goal: str, holds: Callable[[float], bool]) -> None:
-        figures.append(
-            Figure(
-                name=f"redis/{name}",
-                value=value,
-                unit=unit,
-                goal=goal or None,
-                holds=holds(value) if goal else None,
-                command=COMMAND,
-            )
-        )
-
+    rows: dict[str, Row] = {}
     for name, one in found.items():
-        answered = 100 * _share(one.scores)
-        add(f"{name}/availability", answered, "%", "100", lambda value: value == 100)  # noqa: PLR2004
-        in_time = f"<= {deadline_ms}"
-        add(f"{name}/p99", _p99_ms(one.scores), "ms", in_time, lambda v: v <= deadline_ms)
-        ready = 100 * _share(one.readiness)
-        add(f"{name}/ready", ready, "% of checks", "100", lambda value: value == 100)  # noqa: PLR2004
-        add(f"{name}/ready_p99", _p99_ms(one.readiness), "ms", "", bool)
-        for step, count in sorted(one.steps.items()):
-            add(f"{name}/{step}", count, "answers", "", bool)
-        add(f"{name}/back", one.back_s, "s until a history is read again", "", bool)
-    return figures
+        answered, ready = 100 * _share(one.scores), 100 * _share(one.readiness)
+        p99_ms = _p99_ms(one.scores)
+        rows |= {
+            f"{name}/availability": (answered, "%", "100", answered == 100),  # noqa: PLR2004
+            f"{name}/p99": (p99_ms, "ms", f"<= {deadline_ms}", p99_ms <= deadline_ms),
+            f"{name}/ready": (ready, "% of checks", "100", ready == 100),  # noqa: PLR2004
+            f"{name}/ready_p99": (_p99_ms(one.readiness), "ms", "", True),
+            **{
+                f"{name}/{s}": (count, "answers", "", True)
+                for s, count in sorted(one.steps.items())
+            },
+            f"{name}/back": (one.back_s, "s until a history is read again", "", True),
+        }
+    return [Figure.judged(f"redis/{name}", COMMAND, row) for name, row in rows.items()]
 
 
 def _share(outcomes: Sequence[Outcome]) -> float:
@@ -213,7 +204,7 @@ def _share(outcomes: Sequence[Outcome]) -> float:
 
 
 def _p99_ms(outcomes: Sequence[Outcome]) -> float:
-    return sorted(outcome.latency_s for outcome in outcomes)[int(len(outcomes) * 0.99)] * 1000
+    return percentile([outcome.latency_s for outcome in outcomes], 0.99) * 1000
 
 
 if __name__ == "__main__":

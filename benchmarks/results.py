@@ -17,6 +17,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FOLDER = Path(__file__).parent / "results"
+Spread = tuple[float, float]
+Row = tuple[float, str, str, bool]
 
 
 class Figure(BaseModel):
@@ -36,10 +38,24 @@ class Figure(BaseModel):
     name: str
     value: float | None
     unit: str
-    spread: tuple[float, float] | None = None
+    spread: Spread | None = None
     goal: str | None = None
     holds: bool | None = None
     command: Annotated[str, Field(min_length=1)]
+
+    @classmethod
+    def judged(cls, name: str, command: str, row: Row, spread: Spread | None = None) -> Figure:
+        """From value, unit, goal and whether it is reached; no goal is "", and holds nothing."""
+        value, unit, goal, holds = row
+        return cls(
+            name=name,
+            value=value,
+            unit=unit,
+            spread=spread,
+            goal=goal or None,
+            holds=holds if goal else None,
+            command=command,
+        )
 
 
 class Results(BaseModel):

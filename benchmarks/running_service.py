@@ -21,6 +21,7 @@ from typing import Any, Self
 import httpx
 
 from service.auth import new_token
+from service.settings import PREFIX
 
 _ROOT = Path(__file__).parents[1]
 _PATIENCE_S = 120.0
@@ -76,10 +77,16 @@ class RunningService:
         since = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, str(_ROOT / "taskgraft.py"), "serve", str(self._bundle)],
-            env=os.environ | {f"TASKGRAFT_{name}": value for name, value in given.items()},
+            # What the caller's shell sets for a service of its own must not move a figure.
+            env={name: v for name, v in os.environ.items() if not name.startswith(PREFIX)}
+            | {f"{PREFIX}{name}": value for name, value in given.items()},
             stdout=self._log,
         )
-        self._wait(folder / "log")
+        try:
+            self._wait(folder / "log")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         self.started_s = time.monotonic() - since
         return self
 

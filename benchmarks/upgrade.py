@@ -28,7 +28,7 @@ import orjson
 from benchmarks.graft import inconsistent, latencies, p99
 from benchmarks.graft_load import Heard, Load
 from benchmarks.machine import describe_machine
-from benchmarks.results import Figure, write_results
+from benchmarks.results import Figure, Row, write_results
 from benchmarks.running_service import RunningService
 from contract.manifest import read_manifest
 from contract.prompt import read_prompt
@@ -116,27 +116,17 @@ def figures_of(found: Found) -> list[Figure]:
     """The figures, each with what was promised of it."""
     quiet, busy = p99(latencies(found.quiet)), p99(latencies(found.changing))
     failed = sum(one.status != _OK for one in found.changing) + found.refused
-    rows: list[tuple[str, float, str, str, bool]] = [
-        ("failed", failed, "requests and changes", "0", failed == 0),
-        ("inconsistent", n := inconsistent(found.changing), "answers", "0", n == 0),
-        ("answers", len(found.changing), "answers", "> 0", bool(found.changing)),
-        ("p99/quiet", quiet * 1000, "ms", "", True),
-        ("p99/changing", busy * 1000, "ms", "", True),
-        ("p99/ratio", busy / quiet, "x", "", True),
-        ("change/p50", statistics.median(found.change_s) * 1000, "ms", "", True),
-        ("change/worst", max(found.change_s) * 1000, "ms", "", True),
-    ]
-    return [
-        Figure(
-            name=f"upgrade/{name}",
-            value=value,
-            unit=unit,
-            goal=goal or None,
-            holds=holds if goal else None,
-            command=COMMAND,
-        )
-        for name, value, unit, goal, holds in rows
-    ]
+    rows: dict[str, Row] = {
+        "failed": (failed, "requests and changes", "0", failed == 0),
+        "inconsistent": (n := inconsistent(found.changing), "answers", "0", n == 0),
+        "answers": (len(found.changing), "answers", "> 0", bool(found.changing)),
+        "p99/quiet": (quiet * 1000, "ms", "", True),
+        "p99/changing": (busy * 1000, "ms", "", True),
+        "p99/ratio": (busy / quiet, "x", "", True),
+        "change/p50": (statistics.median(found.change_s) * 1000, "ms", "", True),
+        "change/worst": (max(found.change_s) * 1000, "ms", "", True),
+    }
+    return [Figure.judged(f"upgrade/{name}", COMMAND, row) for name, row in rows.items()]
 
 
 if __name__ == "__main__":

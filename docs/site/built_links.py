@@ -48,6 +48,7 @@ class _Page(HTMLParser):
 
 def check(site: Path) -> Found:
     """Look at every page, style and script below site."""
+    site = site.resolve()
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     found = Found(pages=len(pages))
     for path, page in pages.items():
@@ -76,8 +77,7 @@ def _broken(page: Path, address: str, pages: dict[Path, _Page]) -> str:
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page.resolve()
     if not target.is_file():
         return f"{address} leads to no file"
-    anchors = next((one.anchors for path, one in pages.items() if path.resolve() == target), None)
-    if parts.fragment and anchors is not None and unquote(parts.fragment) not in anchors:
+    if parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
         return f"{address} leads to no heading of that page"
     return ""
 
