@@ -1,9 +1,10 @@
 """`make bench-graft`: what grafting costs those who score, and how soon all workers serve it.
 
-    bundle, two prompts --a service of N workers, open-loop load--> results/graft.json
+    bundle, two versions of a task --services of N workers, open-loop load--> results/graft.json
 
-First the load alone, then the same load while versions come and go, then 1,000 tasks. Every answer
-is checked: a version must always have the same scores.
+Stretches of the load alone and of the same load while versions come and go take turns, so that a
+slow minute of the machine meets both; then 1,000 tasks. Every answer is checked: a version must
+always have the same scores. With --replicas several services share one Redis as their task store.
 """
 
 from __future__ import annotations
@@ -11,179 +12,263 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import math
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-import orjson
+import uvloop
 
 from benchmarks.graft_load import Heard, Load
+from benchmarks.graft_swaps import Admin, Swap, Swapper
 from benchmarks.machine import describe_machine
-from benchmarks.results import Figure, Row, write_results
-from benchmarks.rounds import percentile
+from benchmarks.results import FOLDER, Figure, Row, write_results
+from benchmarks.rounds import Goal, Rounds, percentile
 from benchmarks.running_service import RunningService
+from benchmarks.serving_world import SHARED, World, exported, trained_run
 from contract.prompt import read_prompt, write_prompt
+from tests.redis_server import RedisServer
 
 COMMAND = "make bench-graft"
-_ROOT = Path(__file__).parents[1]
-_TINY = _ROOT / "tests" / "golden" / "tiny"
-_WARM_UP = 20
-_OK = 200
+TASK = "swapped"
+RATIO, GROWTH, TASK_BYTES = Goal("<=", 1.05), Goal("<=", 0.05), Goal("<=", 20_000)
+VISIBLE_MS = {False: 100, True: 1000}  # by whether there are replicas
+_WARM_UP, _CANDIDATES, _BODIES = 30, 100, 16
+_OK, _CREATED = 200, 201
+_DONE = {_OK, _CREATED}
 log = logging.getLogger("bench-graft")
 
 
 @dataclass(slots=True)
 class Found:
-    """What one run saw."""
+    """What one run saw.
 
-    quiet: list[Heard] = field(default_factory=list)
-    swapping: list[Heard] = field(default_factory=list)
-    swap_s: list[float] = field(default_factory=list)
-    refused_swaps: int = 0
-    pss_kib: list[float] = field(default_factory=list)  # of all workers: before, after
-    task_bytes: float = 0.0  # per task and worker, tensors left out
+    Attributes:
+        quiet, swapping: answers by stretch, in pairs.
+        cpu_s: processor time of all workers by stretch: quiet, swapping.
+        pss_kib: of all workers before and after all swaps.
+        task_bytes: per task and worker, tensors left out; None if no tasks were added.
+    """
+
+    quiet: list[list[Heard]] = field(default_factory=list)
+    swapping: list[list[Heard]] = field(default_factory=list)
+    swaps: list[Swap] = field(default_factory=list)
+    cpu_s: list[tuple[float, float]] = field(default_factory=list)
+    pss_kib: list[float] = field(default_factory=list)
+    task_bytes: float | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.graft")
-    parser.add_argument("--bundle", type=Path, default=_TINY / "bundle")
-    parser.add_argument("--prompt", type=Path, default=_TINY / "share.safetensors")
-    parser.add_argument("--request", default='{"user_id": "user-3", "item_ids": [100, 101, 102]}')
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
-    parser.add_argument("--swaps", type=int, default=10_000)
-    parser.add_argument("--swap-rate", type=float, default=10.0, help="at most so many a second")
-    parser.add_argument("--tasks", type=int, default=1_000)
-    parser.add_argument("--task-store", default="", help="a directory of its own by default")
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    with RunningService(options.bundle, options.workers, options.task_store) as service:
-        found = asyncio.run(measure(service, options))
-    told = ("workers", "rate", "swaps", "swap_rate", "tasks")
+    for chatty in ("httpx", "onnxscript", "onnx_ir"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle = options.bundle or exported(*trained_run(options.data), folder / "bundle")
+        world = World.open(bundle)
+        with _services(bundle, options, folder) as services:
+            found = _measure(world, services, options)
+    told = ("replicas", "workers", "rate", "swaps", "swap_rate", "tasks")
     facts = {name: str(getattr(options, name)) for name in told}
+    facts["model"] = f"{world.bundle.manifest.name}, {_CANDIDATES} candidates"
     machine = describe_machine(("onnxruntime", "uvicorn"))
-    path = write_results("graft", machine, figures_of(found), facts)
-    log.info("written: %s", path.relative_to(_ROOT))
+    name = "graft" if options.replicas == 1 else "graft_replicas"
+    figures = figures_of(found, replicated=options.replicas > 1)
+    path = write_results(name, machine, figures, facts, options.results)
+    log.info("written: %s", path.name)
     return 0
 
 
-async def measure(service: RunningService, options: argparse.Namespace) -> Found:
-    """All runs, one after the other, on one service."""
-    prompt = options.prompt.read_bytes()
-    task = read_prompt(prompt).header.task
-    body = orjson.dumps(orjson.loads(options.request) | {"tasks": [task]})
-    found = Found()
-    async with httpx.AsyncClient(base_url=service.admin, headers=service.headers) as admin:
-        change = _changes(admin, task, [prompt, _sibling(prompt)])
-        for number in range(_WARM_UP):
-            (await change(number)).raise_for_status()
-        found.pss_kib.append(service.pss_kib())
-        load = Load(service.host, service.port, body, options.rate, task, heard=found.quiet)
-        async with load.running():
-            await asyncio.sleep(max(10.0, options.swaps / 200))
-        log.info("quiet: %d answers", len(found.quiet))
-        load = Load(service.host, service.port, body, options.rate, task, heard=found.swapping)
-        async with load.running():
-            for number in range(options.swaps):
-                since = time.perf_counter()
-                answer = await change(number)
-                found.swap_s.append(time.perf_counter() - since)
-                found.refused_swaps += answer.status_code != _OK
-                await asyncio.sleep(since + 1 / options.swap_rate - time.perf_counter())
-        log.info("swapping: %d answers, %d swaps", len(found.swapping), len(found.swap_s))
-        found.pss_kib.append(service.pss_kib())
-        found.task_bytes = await _fill(admin, service, prompt, options.tasks)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.graft")
+    parser.add_argument("--data", type=Path, default=SHARED, help="holds kuairand/")
+    parser.add_argument("--bundle", type=Path, help="instead of the STEM backbone trained here")
+    parser.add_argument("--replicas", type=int, default=1, help="services; several share a Redis")
+    parser.add_argument("--workers", type=int, default=4, help="of each replica")
+    parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
+    parser.add_argument("--swaps", type=int, default=10_000)
+    parser.add_argument("--swap-rate", type=float, default=10.0, help="at most so many a second")
+    parser.add_argument(
+        "--stretches", type=int, default=20, help="the swaps are divided among them"
+    )
+    parser.add_argument("--quiet-s", type=float, default=20.0, help="of each quiet stretch")
+    parser.add_argument("--tasks", type=int, default=1_000)
+    parser.add_argument("--results", type=Path, default=FOLDER)
+    return parser.parse_args(arguments)
+
+
+@contextmanager
+def _services(
+    bundle: Path, options: argparse.Namespace, folder: Path
+) -> Iterator[list[RunningService]]:
+    with ExitStack() as running:
+        store = ""
+        if options.replicas > 1:
+            redis = RedisServer(folder, durable=True)
+            redis.start()
+            running.callback(redis.stop)
+            store = redis.url
+        yield [
+            running.enter_context(RunningService(bundle, options.workers, store))
+            for _ in range(options.replicas)
+        ]
+
+
+def _measure(
+    world: World, services: Sequence[RunningService], options: argparse.Namespace
+) -> Found:
+    first, found = services[0], Found()
+    admin, files = Admin(first.admin, first.headers), [world.prompt(TASK, n) for n in (0, 1)]
+    heads = [task.name for task in world.bundle.manifest.tasks]
+    bodies = world.bodies(_CANDIDATES, [*heads, TASK])[:_BODIES]
+    addresses = [(service.host, service.port) for service in services]
+    with (
+        Swapper(admin, TASK, files) as swapper,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        swapper.swaps(_WARM_UP, options.swap_rate)
+        found.pss_kib.append(_pss_kib(services))
+        for number in range(options.stretches):
+            load = Load(addresses, bodies, options.rate, TASK)
+            quiet_s = runner.run(_quiet(load, services, options.quiet_s))
+            found.quiet.append(load.heard)
+            load = Load(addresses, bodies, options.rate, TASK)
+            swaps, swapping_s = runner.run(_swapping(load, services, swapper, options))
+            found.swapping.append(load.heard)
+            found.swaps += swaps
+            found.cpu_s.append((quiet_s, swapping_s))
+            log.info("stretch %d of %d: %s", number + 1, options.stretches, _told(found))
+        found.pss_kib.append(_pss_kib(services))
+    if options.tasks:
+        found.task_bytes = _fill(services, files[0], options.tasks)
     return found
 
 
-def figures_of(found: Found) -> list[Figure]:
+async def _quiet(load: Load, services: Sequence[RunningService], seconds: float) -> float:
+    """Processor time of the stretch."""
+    before = _cpu_s(services)
+    async with load.running():
+        await asyncio.sleep(seconds)
+    return _cpu_s(services) - before
+
+
+async def _swapping(
+    load: Load,
+    services: Sequence[RunningService],
+    swapper: Swapper,
+    options: argparse.Namespace,
+) -> tuple[list[Swap], float]:
+    """The swaps of the stretch, and its processor time."""
+    before = _cpu_s(services)
+    async with load.running():
+        count = options.swaps // options.stretches
+        swaps = await asyncio.to_thread(swapper.swaps, count, options.swap_rate)
+    return swaps, _cpu_s(services) - before
+
+
+def figures_of(found: Found, *, replicated: bool = False) -> list[Figure]:
     """The figures, each with what was promised of it."""
-    quiet, busy = (latencies(heard) for heard in (found.quiet, found.swapping))
-    ratio = p99(busy) / p99(quiet)
-    swaps_ms = [seconds * 1000 for seconds in found.swap_s]
-    growth = found.pss_kib[-1] / found.pss_kib[0] - 1
-    failed = sum(one.status != _OK for one in found.swapping) + found.refused_swaps
+    answers = [one for heard in found.swapping for one in heard]
+    failed = sum(one.status != _OK for one in answers)
+    failed += sum(swap.status not in _DONE for swap in found.swaps)
+    different = inconsistent(answers)
+    within = VISIBLE_MS[replicated]
+    visible = [swap.seconds * 1000 for swap in found.swaps]
+    worst = percentile(visible, 0.99)
     rows: dict[str, Row] = {
         "failed": (failed, "requests and swaps", "0", failed == 0),
-        "inconsistent": (n := inconsistent(found.swapping), "answers", "0", n == 0),
-        "answers": (len(found.swapping), "answers", "> 0", bool(found.swapping)),
-        "p99/quiet": (p99(quiet) * 1000, "ms", "", True),
-        "p99/swapping": (p99(busy) * 1000, "ms", "", True),
-        "p99/ratio": (ratio, "x", "<= 1.05", ratio <= 1.05),  # noqa: PLR2004
-        "visible/p50": (statistics.median(swaps_ms), "ms", "", True),
-        "visible/p99": (v := p99(swaps_ms), "ms", "<= 100", v <= 100),  # noqa: PLR2004
-        "memory/growth": (growth, "of all workers", "<= 0.05", growth <= 0.05),  # noqa: PLR2004
-        "memory/task": (b := found.task_bytes, "bytes a task", "<= 20000", b <= 20_000),  # noqa: PLR2004
+        "inconsistent": (different, "answers", "0", different == 0),
+        "answers": (len(answers), "answers", "> 0", bool(answers)),
+        "swaps": (len(found.swaps), "swaps", "> 0", bool(found.swaps)),
+        "visible/p50": (percentile(visible, 0.5), "ms", "", True),
+        "visible/p99": (worst, "ms", f"<= {within}", worst <= within),
     }
-    return [Figure.judged(f"graft/{name}", COMMAND, row) for name, row in rows.items()]
+    figures = [Figure.judged(f"graft/{name}", COMMAND, row) for name, row in rows.items()]
+    return [*figures, *_tail(found), *_costs(found)]
 
 
-def _changes(admin: httpx.AsyncClient, task: str, bodies: list[bytes]) -> Callable[[int], Any]:
-    """Graft the one, graft the other, roll back, and again."""
-
-    async def change(number: int) -> httpx.Response:
-        if number % 3 == 2:  # noqa: PLR2004
-            return await admin.post(f"/v1/tasks/{task}/rollback", timeout=60)
-        headers = {"Content-Type": "application/octet-stream"}
-        content = bodies[number % 3]
-        answer = await admin.put(f"/v1/tasks/{task}", content=content, headers=headers, timeout=60)
-        if answer.status_code == 201:  # noqa: PLR2004
-            answer.status_code = _OK
-        return answer
-
-    return change
-
-
-async def _fill(
-    admin: httpx.AsyncClient, service: RunningService, prompt: bytes, tasks: int
-) -> float:
-    """Graft so many tasks; bytes that one takes in each worker beyond its own tensors."""
-    sound = read_prompt(prompt)
-    tensors = sum(tensor.nbytes for tensor in sound.tensors.values())
-    before = service.pss_kib()
-    for number in range(tasks):
-        header = sound.header.model_copy(update={"task": f"bench-{number}"})
-        body = write_prompt(header, sound.tensors, sound.golden_inputs, sound.golden_scores)
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = await admin.put(
-            f"/v1/tasks/bench-{number}", content=body, headers=headers, timeout=60
-        )
-        answer.raise_for_status()
-    grown = (service.pss_kib() - before) * 1024 / service.workers
-    return grown / tasks - tensors
-
-
-def _sibling(prompt: bytes) -> bytes:
-    """The same task with other scores: every logit one higher, golden rows included."""
-    sound = read_prompt(prompt)
-    name = max(name for name in sound.tensors if name.startswith("tower.b"))
-    tensors = {**sound.tensors, name: sound.tensors[name] + 1}
-    scores = sound.golden_scores
-    shifted = scores * math.e / (1 + scores * (math.e - 1))
-    return write_prompt(
-        sound.header, tensors, sound.golden_inputs, shifted.astype(scores.dtype, copy=False)
+def _tail(found: Found) -> Iterator[Figure]:
+    quiet, swapping = (
+        {
+            share: Rounds.of([percentile(latencies(heard), share) * 1000 for heard in stretches])
+            for share in (0.5, 0.99)
+        }
+        for stretches in (found.quiet, found.swapping)
     )
+    for share, name, goal in ((0.5, "p50", None), (0.99, "p99", RATIO)):
+        yield quiet[share].figure(f"graft/{name}/quiet", "ms", COMMAND)
+        yield swapping[share].figure(f"graft/{name}/swapping", "ms", COMMAND)
+        ratio = swapping[share].over(quiet[share])
+        yield ratio.figure(f"graft/{name}/ratio", "x", COMMAND, goal)
+
+
+def _costs(found: Found) -> Iterator[Figure]:
+    per_swap = []
+    stretches = zip(found.cpu_s, found.quiet, found.swapping, strict=True)
+    for (quiet_s, swapping_s), quiet, swapping in stretches:
+        scoring_s = quiet_s / len(quiet) * len(swapping)
+        per_swap.append((swapping_s - scoring_s) * len(found.cpu_s) / len(found.swaps) * 1000)
+    unit = "ms of processor time, all workers"
+    yield Rounds.of(per_swap).figure("graft/swap", unit, COMMAND)
+    growth = Rounds.of([found.pss_kib[-1] / found.pss_kib[0] - 1])
+    yield growth.figure("graft/memory/growth", "of all workers", COMMAND, GROWTH)
+    if found.task_bytes is not None:
+        each = Rounds.of([found.task_bytes])
+        yield each.figure("graft/memory/task", "bytes a task", COMMAND, TASK_BYTES)
 
 
 def inconsistent(heard: Sequence[Heard]) -> int:
-    """Answers whose scores are not those of the version they name."""
-    known: dict[int | None, tuple[float, ...]] = {}
+    """Answers whose scores are not those of the version they name, for the same request."""
+    known: dict[tuple[int, int | None], int] = {}
     answered = [one for one in heard if one.status == _OK]
-    return sum(known.setdefault(one.version, one.scores) != one.scores for one in answered)
+    return sum(
+        known.setdefault((one.asked, one.version), one.scores) != one.scores for one in answered
+    )
 
 
 def latencies(heard: Sequence[Heard]) -> list[float]:
     return [one.latency_s for one in heard]
 
 
-def p99(values: Sequence[float]) -> float:
-    return percentile(values, 0.99)
+def _told(found: Found) -> str:
+    figures = {figure.name: figure.value for figure in figures_of(found)}
+    names = (
+        "failed",
+        "inconsistent",
+        "p99/quiet",
+        "p99/swapping",
+        "p99/ratio",
+        "visible/p99",
+        "swap",
+    )
+    return ", ".join(f"{name} {figures[f'graft/{name}']:.3g}" for name in names)
+
+
+def _fill(services: Sequence[RunningService], prompt: bytes, tasks: int) -> float:
+    """Graft so many tasks; bytes that one takes in each worker beyond its own tensors."""
+    sound, first = read_prompt(prompt), services[0]
+    tensors = sum(tensor.nbytes for tensor in sound.tensors.values())
+    before = _pss_kib(services)
+    with httpx.Client(base_url=first.admin, headers=first.headers, timeout=60) as admin:
+        for number in range(tasks):
+            header = sound.header.model_copy(update={"task": f"bench-{number}"})
+            body = write_prompt(header, sound.tensors, sound.golden_inputs, sound.golden_scores)
+            headers = {"Content-Type": "application/octet-stream"}
+            answer = admin.put(f"/v1/tasks/bench-{number}", content=body, headers=headers)
+            answer.raise_for_status()
+    workers = sum(service.workers for service in services)
+    return (_pss_kib(services) - before) * 1024 / workers / tasks - tensors
+
+
+def _cpu_s(services: Iterable[RunningService]) -> float:
+    return sum(service.cpu_s() for service in services)
+
+
+def _pss_kib(services: Iterable[RunningService]) -> float:
+    return sum(service.pss_kib() for service in services)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Open-loop load on /v1/score: requests leave on time, whether or not earlier ones are answered.
 
-    rate, address --Load--> Heard (latency from the planned moment, version, scores) of each request
+    rate, addresses --Load--> Heard (latency from the planned moment, version, scores) of each one
 
 A late answer delays nobody but itself, and the wait for a free connection counts as latency.
 """
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import orjson
 
@@ -21,33 +22,33 @@ class Heard:
     """One request's end.
 
     Attributes:
+        asked: which of the requests it was.
         status: 0 when the connection broke.
         version: of the watched task; None where it was not live.
-        scores: of the watched task, as they stood in the answer.
+        scores: a digest of the watched task's scores as they stood in the answer.
     """
 
-    at_s: float
     latency_s: float
     status: int
+    asked: int = 0
     version: int | None = None
-    scores: tuple[float, ...] = ()
+    scores: int = 0
 
 
 @dataclass(slots=True)
 class Load:
-    """A steady stream of one request over keep-alive connections.
+    """A steady stream of a few requests, in turn, over keep-alive connections.
 
     Args:
-        host, port: of the public port.
-        body: of the request, JSON.
-        rate: requests a second.
+        addresses: host and port of each replica; connections are spread over them.
+        bodies: of the requests, JSON.
+        rate: requests a second, of all.
         task: the watched one.
         connections: at once; more requests than that wait.
     """
 
-    host: str
-    port: int
-    body: bytes
+    addresses: Sequence[tuple[str, int]]
+    bodies: Sequence[bytes]
     rate: float
     task: str
     connections: int = 32
@@ -57,7 +58,10 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Flows while the block runs; what was begun is finished."""
         due: asyncio.Queue[float | None] = asyncio.Queue()
-        callers = [asyncio.create_task(self._call(due)) for _ in range(self.connections)]
+        where = cycle(self.addresses)
+        callers = [
+            asyncio.create_task(self._call(due, next(where))) for _ in range(self.connections)
+        ]
         clock = asyncio.create_task(self._plan(due))
         try:
             yield
@@ -74,32 +78,36 @@ class Load:
             await asyncio.sleep(moment - time.perf_counter())
             due.put_nowait(moment)
 
-    async def _call(self, due: asyncio.Queue[float | None]) -> None:
-        head = (
-            f"POST /v1/score HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(self.body)}\r\n\r\n"
-        )
-        request = head.encode() + self.body
+    async def _call(self, due: asyncio.Queue[float | None], address: tuple[str, int]) -> None:
+        requests = cycle([(at, self._request(body)) for at, body in enumerate(self.bodies)])
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while (moment := await due.get()) is not None:
+            asked, request = next(requests)
             try:
-                streams = streams or await asyncio.open_connection(self.host, self.port)
+                streams = streams or await asyncio.open_connection(*address)
                 streams[1].write(request)
                 status, content = await _answer(streams[0])
             except (OSError, asyncio.IncompleteReadError):
                 streams, status, content = None, 0, b""
-            self.heard.append(self._note(moment, status, content))
+            latency_s = time.perf_counter() - moment
+            self.heard.append(self._note(latency_s, status, asked, content))
         if streams is not None:
             streams[1].close()
 
-    def _note(self, moment: float, status: int, content: bytes) -> Heard:
-        now = time.perf_counter()
+    def _request(self, body: bytes) -> bytes:
+        head = (
+            f"POST /v1/score HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    def _note(self, latency_s: float, status: int, asked: int, content: bytes) -> Heard:
         if status != 200:  # noqa: PLR2004
-            return Heard(now, now - moment, status)
+            return Heard(latency_s, status, asked)
         answer = orjson.loads(content)
         version = answer["tasks"].get(self.task, {}).get("version")
-        scores = tuple(answer["scores"].get(self.task, ()))
-        return Heard(now, now - moment, status, version, scores)
+        scores = hash(tuple(answer["scores"].get(self.task, ())))
+        return Heard(latency_s, status, asked, version, scores)
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:

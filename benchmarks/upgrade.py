@@ -25,10 +25,11 @@ from pathlib import Path
 import httpx
 import orjson
 
-from benchmarks.graft import inconsistent, latencies, p99
+from benchmarks.graft import inconsistent, latencies
 from benchmarks.graft_load import Heard, Load
 from benchmarks.machine import describe_machine
 from benchmarks.results import Figure, Row, write_results
+from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from contract.manifest import read_manifest
 from contract.prompt import read_prompt
@@ -85,18 +86,18 @@ async def measure(service: RunningService, options: argparse.Namespace) -> Found
     body = orjson.dumps(orjson.loads(options.request) | {"tasks": [task]})
     sha256 = hashlib.sha256(other).hexdigest()
     wanted = {"fingerprint": read_prompt(other).header.backbone, "prompts": {task: sha256}}
-    found = Found()
+    found, address = Found(), (service.host, service.port)
     kind = {"Content-Type": "application/octet-stream"}
     async with httpx.AsyncClient(
         base_url=service.admin, headers=service.headers, timeout=300
     ) as admin:
         for path, content in ((f"tasks/{task}", prompt), (f"prompts/{sha256}", other)):
             (await admin.put(f"/v1/{path}", content=content, headers=kind)).raise_for_status()
-        load = Load(service.host, service.port, body, options.rate, task, heard=found.quiet)
+        load = Load([address], [body], options.rate, task, heard=found.quiet)
         async with load.running():
             await asyncio.sleep(max(10.0, options.changes))
         log.info("quiet: %d answers", len(found.quiet))
-        load = Load(service.host, service.port, body, options.rate, task, heard=found.changing)
+        load = Load([address], [body], options.rate, task, heard=found.changing)
         async with load.running():
             for number in range(options.changes):
                 since = time.perf_counter()
@@ -114,7 +115,7 @@ async def measure(service: RunningService, options: argparse.Namespace) -> Found
 
 def figures_of(found: Found) -> list[Figure]:
     """The figures, each with what was promised of it."""
-    quiet, busy = p99(latencies(found.quiet)), p99(latencies(found.changing))
+    quiet, busy = (percentile(latencies(heard), 0.99) for heard in (found.quiet, found.changing))
     failed = sum(one.status != _OK for one in found.changing) + found.refused
     rows: dict[str, Row] = {
         "failed": (failed, "requests and changes", "0", failed == 0),

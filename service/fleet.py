@@ -12,9 +12,12 @@ drops out of the list, and catches up before it tells again.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from service.drift import Tally
 from service.errors import NotConverged, StoreUnavailable
@@ -25,6 +28,8 @@ _LEASE_S = 3.0
 _LOOK_EVERY_S = 0.005
 Workers = tuple[Acknowledgement, ...]
 Reasons = dict[str, str]  # by worker
+Look = Callable[[Workers], tuple[Reasons, Reasons]]  # who refuses and who is late, and why
+Result = TypeVar("Result")
 
 
 class Fleet:
@@ -32,7 +37,7 @@ class Fleet:
 
     Args:
         store: where all tell.
-        own: how far this worker has come, now.
+        own: how far this worker has come, now; asked from threads as well.
         counted: what it has counted of versions that are compared.
         patience_s: how long a change waits for the others.
     """
@@ -60,17 +65,11 @@ class Fleet:
 
     async def workers(self) -> Workers:
         """All that are alive, or StoreUnavailable: silence does not mean that there are none."""
-        told = await asyncio.to_thread(self._store.acknowledgements)
-        own = self._own()
-        others = [one for one in told if one.worker != own.worker]
-        return tuple(sorted((own, *others), key=lambda one: one.worker))
+        return await asyncio.to_thread(self._workers)
 
     async def known(self) -> Workers:
         """All that are alive; this one alone while the store does not answer."""
-        try:
-            return await self.workers()
-        except StoreUnavailable:
-            return (self._own(),)
+        return await asyncio.to_thread(self._known)
 
     async def alone(self) -> bool:
         """Whether nobody else is alive, or StoreUnavailable."""
@@ -93,7 +92,7 @@ class Fleet:
             }
             return refusing, late
 
-        await self._hold(f"task {task}", self.patience_s, look)
+        await self._wait(partial(self._hold, f"task {task}", self.patience_s, look))
 
     async def hold_backbone(self, key: str, patience_s: float) -> None:
         """Wait until every worker alive has made this upgrade ready.
@@ -111,30 +110,51 @@ class Fleet:
             }
             return refusing, late
 
-        await self._hold("the backbone", patience_s, look)
-
-    async def _hold(
-        self, what: str, patience_s: float, look: Callable[[Workers], tuple[Reasons, Reasons]]
-    ) -> None:
-        """Look tells who refuses and who is late, and why."""
-        end = time.monotonic() + patience_s
-        while True:
-            workers = await self.workers()
-            refusing, late = look(workers)
-            if refusing or (late and time.monotonic() > end):
-                raise _not_converged(what, workers, refusing or late)
-            if not late:
-                return
-            await asyncio.sleep(_LOOK_EVERY_S)
+        await self._wait(partial(self._hold, "the backbone", patience_s, look))
 
     async def settle(self, generation: int) -> Workers:
         """Wait until every worker alive serves the generation, or patience is over."""
+        return await self._wait(partial(self._settle, generation))
+
+    # --- in a thread ----------------------------------------------------------------------------
+
+    async def _wait(self, wait: Callable[[threading.Event], Result]) -> Result:
+        """In one thread from beginning to end: the event loop has better to do than to look."""
+        left = threading.Event()
+        try:
+            return await asyncio.to_thread(wait, left)
+        finally:
+            left.set()
+
+    def _hold(self, what: str, patience_s: float, look: Look, left: threading.Event) -> None:
+        end = time.monotonic() + patience_s
+        while True:
+            workers = self._workers()
+            refusing, late = look(workers)
+            if refusing or (late and time.monotonic() > end):
+                raise _not_converged(what, workers, refusing or late)
+            if not late or left.wait(_LOOK_EVERY_S):
+                return
+
+    def _settle(self, generation: int, left: threading.Event) -> Workers:
         end = time.monotonic() + self.patience_s
         while True:
-            workers = await self.known()
-            if all(one.generation >= generation for one in workers) or time.monotonic() > end:
+            workers = self._known()
+            come = all(one.generation >= generation for one in workers)
+            if come or time.monotonic() > end or left.wait(_LOOK_EVERY_S):
                 return workers
-            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _workers(self) -> Workers:
+        told = self._store.acknowledgements()
+        own = self._own()
+        others = [one for one in told if one.worker != own.worker]
+        return tuple(sorted((own, *others), key=lambda one: one.worker))
+
+    def _known(self) -> Workers:
+        try:
+            return self._workers()
+        except StoreUnavailable:
+            return (self._own(),)
 
 
 def view(worker: Acknowledgement) -> dict[str, str | int]:

@@ -71,7 +71,7 @@ class ModelRoom:
         self._schema = schema
         self._store = store
         self._with = opening
-        self._prover = PromptProver(opening.pool, opening.signers)
+        self._prover = PromptProver(opening.signers)
         self._models = {first.ref: first}
         self._opening = asyncio.Lock()
         self._key = ""
@@ -146,9 +146,9 @@ class ModelRoom:
             version = state.task(name).find(number)
             if version is None:
                 continue  # removed by the same state; confirm will say so
-            content = await asyncio.to_thread(self._store.prompt, version.sha256)
-            resident, _ = await self._prover.prove(model, name, content, version.signature)
-            ready[version.sha256] = resident
+            ready[version.sha256] = await self._prover.prove_stored(
+                model, name, version, self._store
+            )
         slots = [resident.slot for resident in ready.values()]
         await self._aside(partial(warm_up, model, slots, self._with.recent.all()))
         _log.info("backbone_ready", backbone=str(upgrade.bundle), prompts=len(ready))

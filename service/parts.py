@@ -75,7 +75,7 @@ def open_parts(settings: Settings, metrics: Metrics) -> Parts:
         signers=signers,
     )
     room = ModelRoom(model, schema, store, opening)
-    prover = PromptProver(pool, signers)
+    prover = PromptProver(signers)
     registry = TaskRegistry(room, prover, store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)

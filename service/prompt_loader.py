@@ -7,7 +7,6 @@ desired state --held--> by task and version, each proved in the model's bank -->
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -81,6 +80,4 @@ class PromptLoader:
             if found is not None and found.sha256 == sha256 and found.slot.bank is model.bank:
                 same = found.version == version.version
                 return found if same else replace(found, version=version.version)
-        content = await asyncio.to_thread(self._store.prompt, sha256)
-        proved, _ = await self._prover.prove(model, name, content, version.signature)
-        return replace(proved, version=version.version)
+        return await self._prover.prove_stored(model, name, version, self._store)

@@ -4,13 +4,15 @@
                  └──────────────┴───────────┴────────────┴--> PromptMisfit, TaskRejected (reason),
                                                               nothing changed
 
-In this order, so that cheap checks come first and no foreign number reaches a graph unchecked.
+In this order, so that cheap checks come first and no foreign number reaches a graph unchecked. All
+of it in one hand-over to a thread: each costs the event loop as much as a check does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,11 +20,11 @@ from contract.errors import PromptMisfit
 from contract.prompt import Prompt, read_prompt
 from service.bank import Slot
 from service.engine import Cancellation
-from service.engine_pool import EnginePool
-from service.errors import TaskRejected
+from service.errors import DeadlineExceeded, TaskRejected
 from service.model import Model
 from service.resident import Resident
 from service.signatures import Signers
+from service.task_store import TaskStore, TaskVersion
 
 # A handful of golden rows takes about a millisecond; what needs this long may never serve.
 _REPLAY_LIMIT_S = 5.0
@@ -33,77 +35,94 @@ class PromptProver:
     """Checks prompts against a model and puts the good ones into its bank.
 
     Args:
-        pool: where golden rows are run.
         signers: whose prompts are served; anybody's by default.
     """
 
-    def __init__(self, pool: EnginePool, signers: Signers | None = None) -> None:
-        self._pool = pool
+    def __init__(self, signers: Signers | None = None) -> None:
         self._signers = signers or Signers()
 
     async def prove(
         self, model: Model, name: str, body: bytes, signature: str = ""
     ) -> tuple[Resident, Checks]:
-        """Check a prompt file and hold it ready, with what each check found.
+        """Check a prompt file that somebody sent and hold it ready, with what each check found.
 
         Raises:
             PromptMisfit: damaged, another task's or backbone's, or its golden rows disagree.
             TaskRejected: not signed as it must be, or its golden rows take too long.
             TooLarge: no slot is left.
         """
-        # Two hand-overs to a thread in all: each costs the event loop as much as a step does.
-        prompt, signer = await asyncio.to_thread(self._read, model, name, body, signature)
-        difference, slot = await self._replay(model, prompt)
-        checks: Checks = {
-            "signature": signer or "not asked for",
-            "format": "passed",
-            "digest": "passed",
-            "backbone": "passed",
-            "tensors": "passed",
-            "finite": "passed",
-            "golden_rows": len(prompt.golden_scores),
-            "golden_largest_difference": difference,
-        }
-        return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
-    def _read(self, model: Model, name: str, body: bytes, signature: str) -> tuple[Prompt, str]:
-        """All checks that need no graph; the prompt and its signer."""
-        signer = self._signers.check(body, signature)
-        prompt = read_prompt(body)
-        task = prompt.header.task
-        if task != name:
-            raise PromptMisfit(
-                "wrong_task_name",
-                f"the file holds task {task}, not {name}",
-                found=task,
-                expected=name,
-            )
-        prompt.check_fits(model.manifest)
-        return prompt, signer
+        def read() -> tuple[Prompt, str]:
+            signer = self._signers.check(body, signature)
+            return read_prompt(body), signer
 
-    async def _replay(self, model: Model, prompt: Prompt) -> tuple[float, Slot]:
-        """Score the golden rows as live traffic will be.
+        return await _aside(model, name, read)
 
-        Returns:
-            The largest difference to PyTorch, and the prompt's slot.
+    async def prove_stored(
+        self, model: Model, name: str, version: TaskVersion, store: TaskStore
+    ) -> Resident:
+        """Check a prompt of the task store and hold it ready as that version.
+
+        Raises:
+            PromptMisfit, TaskRejected, TooLarge: as prove.
+            PromptMissing, CorruptStore, StoreUnavailable: as TaskStore.prompt.
         """
-        cancellation = Cancellation()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(_REPLAY_LIMIT_S):
-                return await loop.run_in_executor(
-                    self._pool.executor, _replay_and_fill, model, prompt, cancellation
-                )
-        except TimeoutError as err:
-            cancellation.cancel()
-            raise TaskRejected(
-                "too_slow", f"the golden rows were not scored within {_REPLAY_LIMIT_S:.0f} s"
-            ) from err
+
+        def read() -> tuple[Prompt, str]:
+            content = store.prompt(version.sha256)
+            signer = self._signers.check(content, version.signature)
+            return read_prompt(content, known_as=version.sha256), signer
+
+        resident, _ = await _aside(model, name, read)
+        return replace(resident, version=version.version)
+
+
+async def _aside(
+    model: Model, name: str, read: Callable[[], tuple[Prompt, str]]
+) -> tuple[Resident, Checks]:
+    cancellation = Cancellation()
+    timer = asyncio.get_running_loop().call_later(_REPLAY_LIMIT_S, cancellation.cancel)
+    try:
+        return await asyncio.to_thread(_prove, model, name, read, cancellation)
+    except DeadlineExceeded as err:
+        raise TaskRejected(
+            "too_slow", f"the golden rows were not scored within {_REPLAY_LIMIT_S:.0f} s"
+        ) from err
+    finally:
+        timer.cancel()
+
+
+def _prove(
+    model: Model, name: str, read: Callable[[], tuple[Prompt, str]], cancellation: Cancellation
+) -> tuple[Resident, Checks]:
+    prompt, signer = read()
+    task = prompt.header.task
+    if task != name:
+        raise PromptMisfit(
+            "wrong_task_name",
+            f"the file holds task {task}, not {name}",
+            found=task,
+            expected=name,
+        )
+    prompt.check_fits(model.manifest)
+    difference, slot = _replay_and_fill(model, prompt, cancellation)
+    checks: Checks = {
+        "signature": signer or "not asked for",
+        "format": "passed",
+        "digest": "passed",
+        "backbone": "passed",
+        "tensors": "passed",
+        "finite": "passed",
+        "golden_rows": len(prompt.golden_scores),
+        "golden_largest_difference": difference,
+    }
+    return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
 
 def _replay_and_fill(
     model: Model, prompt: Prompt, cancellation: Cancellation
 ) -> tuple[float, Slot]:
+    """Score the golden rows as live traffic will be; the largest difference, and the slot."""
     bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
     scored = model.engine.run(prompt.golden_inputs, (), bank, cancellation)
     difference = float(np.abs(scored.prompts[:, 0] - prompt.golden_scores).max())

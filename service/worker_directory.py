@@ -1,20 +1,25 @@
-"""Acknowledgements in a directory: one small file per worker, renamed into place.
+"""Acknowledgements in a directory: one small file per worker, written in place.
 
     Acknowledgement + lease --write--> workers/DIGEST-OF-ID --read--> those whose lease still runs
 
-Nothing here is durable: whoever is alive writes again within a second. A file that cannot be read
-is no acknowledgement, and one long past its lease is removed by whoever meets it. Leases are in the
-host's monotonic clock, which all its processes share and nobody sets; a lease that ends too far
-ahead is from before the host was started.
+Nothing here is durable: whoever is alive writes again within a second. A rename would wait for the
+disk where somebody makes other files durable beside it; instead each file begins with the length
+and check sum of what follows, and whoever meets it half written looks again. A file that cannot be
+read is no acknowledgement, and one long past its lease is removed by whoever meets it. Leases are
+in the host's monotonic clock, which all its processes share and nobody sets; a lease that ends too
+far ahead is from before the host was started.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +28,8 @@ from service.task_store import Acknowledgement
 
 _LITTER_S = 60.0
 _LONGEST_LEASE_S = 600.0
+_HEAD = struct.Struct("<II")  # bytes that follow, and their check sum
+_LOOKS, _PAUSE_S = 5, 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,13 @@ class WorkerDirectory:
         self._folder = folder
 
     def write(self, told: Acknowledgement, lease_s: float) -> None:
-        path = self._path(told.worker)
-        aside = path.with_suffix(".writing")
+        content = _LEASE.dump_json(_Lease(time.monotonic() + lease_s, told))
         try:
-            aside.write_bytes(_LEASE.dump_json(_Lease(time.monotonic() + lease_s, told)))
-            aside.replace(path)
+            handle = os.open(self._path(told.worker), os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.write(handle, _HEAD.pack(len(content), crc32(content)) + content)
+            finally:
+                os.close(handle)
         except OSError as err:
             raise StoreUnavailable(f"the task store cannot be written: {err.strerror}") from err
 
@@ -57,7 +66,7 @@ class WorkerDirectory:
             raise StoreUnavailable(f"the task store cannot be read: {err.strerror}") from err
         for path in paths:
             with suppress(OSError, ValidationError):
-                lease = _LEASE.validate_json(path.read_bytes())
+                lease = _LEASE.validate_json(_whole(path))
                 if now < lease.until <= now + _LONGEST_LEASE_S:
                     alive.append(lease.told)
                 elif not now - _LITTER_S < lease.until <= now:
@@ -70,3 +79,16 @@ class WorkerDirectory:
 
     def _path(self, worker: str) -> Path:
         return self._folder / f"{hashlib.sha256(worker.encode()).hexdigest()[:32]}.json"
+
+
+def _whole(path: Path) -> bytes:
+    """What was written last; nothing if it is not whole after several looks."""
+    for _ in range(_LOOKS):
+        content = path.read_bytes()
+        if len(content) >= _HEAD.size:
+            length, checked = _HEAD.unpack_from(content)
+            told = content[_HEAD.size : _HEAD.size + length]  # a longer one may have been there
+            if len(told) == length and crc32(told) == checked:
+                return told
+        time.sleep(_PAUSE_S)
+    return b""

@@ -15,8 +15,6 @@ import structlog
 from contract.errors import PromptMisfit
 from service.errors import NotConverged, StoreUnavailable, TaskConflict
 from service.graft_report import GraftReport
-from service.model import Model
-from service.prover import Checks
 from service.resident import Resident
 from service.rollout import Wait
 from service.sync import TaskFollower
@@ -58,7 +56,7 @@ def refuse(world: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PromptMisfit("malformed", "the disk of this host is bad")
 
     prover: Any = world.registry._prover
-    monkeypatch.setattr(prover, "prove", prove)
+    monkeypatch.setattr(prover, "prove_stored", prove)
 
 
 def scoring(world: Tiny) -> int | None:
@@ -191,14 +189,15 @@ async def test_a_caller_who_leaves_half_way_leaves_no_candidate(
 ) -> None:
     one, other = two
     proving = asyncio.Event()
-    prove = other.registry._prover.prove
-
-    async def told(model: Model, name: str, body: bytes, signature: str) -> tuple[Resident, Checks]:
-        proving.set()
-        return await prove(model, name, body, signature)
-
     prover: Any = other.registry._prover
-    monkeypatch.setattr(prover, "prove", told)
+    prove = prover.prove_stored
+
+    async def told(*stored: Any) -> Resident:  # noqa: ANN401  # passed on as it is
+        proving.set()
+        resident: Resident = await prove(*stored)
+        return resident
+
+    monkeypatch.setattr(prover, "prove_stored", told)
     call = asyncio.create_task(graft(one))
     await proving.wait()
     call.cancel()

@@ -108,7 +108,7 @@ async def guarded(tasks: Path, signers: Signers) -> AsyncIterator[Tiny]:
 
 
 def ask(world: Tiny, signers: Signers) -> None:
-    prover = PromptProver(world.registry._prover._pool, signers)
+    prover = PromptProver(signers)
     world.registry._prover = world.registry._loader._prover = prover
 
 

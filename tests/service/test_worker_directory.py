@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,36 @@ def test_a_damaged_file_is_no_acknowledgement_and_mended_by_the_next(
     assert workers.read() == ()
     workers.write(ONE, lease_s=5)
     assert workers.read() == (ONE,)
+
+
+def test_a_shorter_acknowledgement_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    workers = WorkerDirectory(tmp_path)
+    workers.write(replace(ONE, reason="x" * 1000), lease_s=5)
+    workers.write(ONE, lease_s=5)
+    assert workers.read() == (ONE,)
+
+
+def test_what_is_met_half_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
+    workers = WorkerDirectory(tmp_path)
+    workers.write(replace(ONE, generation=4), lease_s=5)
+    (path,) = tmp_path.iterdir()
+    later = path.read_bytes()
+    workers.write(ONE, lease_s=5)
+    torn = later[:20] + path.read_bytes()[20:]
+    path.write_bytes(torn)
+    looked = threading.Event()
+    whole = threading.Thread(target=lambda: (looked.wait(), path.write_bytes(later)))
+    whole.start()
+    real = time.sleep
+
+    def sleep(seconds: float) -> None:
+        looked.set()
+        whole.join()
+        real(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", sleep)
+        assert workers.read() == (replace(ONE, generation=4),)
 
 
 def test_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:

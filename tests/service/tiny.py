@@ -106,7 +106,7 @@ async def tiny(
     store, metrics = open_task_directory(tasks), Metrics()
     opening = Opening(BundleShelf(bundle, bundles), Running(max_prompts=512), EnginePool(1))
     room = ModelRoom(model, opened.lookups.schema, store, opening)
-    registry = TaskRegistry(room, PromptProver(pool), store, metrics)
+    registry = TaskRegistry(room, PromptProver(), store, metrics)
     known: FeatureStore = features or NoFeatures()  # type: ignore[assignment]  # reads only
     scorer = Scorer(registry, pool, FeatureLadder(known, cache), metrics, limits, opening.recent)
     try:
