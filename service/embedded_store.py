@@ -80,7 +80,9 @@ class EmbeddedStore:
         self._write_wait_s = write_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feature-writer")
 
-    async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
+    async def read(
+        self, user: str, items: Sequence[str] = (), known: UserFeatures | None = None
+    ) -> UserFeatures:
         keys = read_keys(self._layout, user, items)
         found: dict[bytes, bytes] = {}
         with _failures():
@@ -90,7 +92,7 @@ class EmbeddedStore:
                 query = f"SELECT key, value FROM entries WHERE key IN ({marks})"
                 found.update(self._reader.execute(query, some).fetchall())
         values = [found.get(key) for key in keys]
-        return assemble(self._layout, keys, items, values, self._on_corrupt)
+        return assemble(self._layout, keys, items, values, self._on_corrupt, known)
 
     async def append(self, events: Sequence[Event]) -> None:
         packed = pack_events(self._layout, events)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
@@ -38,13 +39,30 @@ AnyField = CategoricalField | MultiValuedField | DenseField
 _REMEMBERED_VALUES = 1 << 16
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A user's arrays without a request's own fields; never written again."""
+
+    user_id: int | str
+    arrays: Arrays
+
+    def of(self, user_id: int | str) -> bool:
+        """Whether of this very id: 1 and "1" have one history and two rows."""
+        return type(user_id) is type(self.user_id) and user_id == self.user_id
+
+
 class Encoder:
-    """Encodes calls of one user (U = 1) for one bundle."""
+    """Encodes calls of one user (U = 1) for one bundle.
+
+    What it makes of a user's stored features it leaves with them: whoever comes again with nothing
+    changed is encoded already.
+    """
 
     def __init__(self, lookups: Lookups, *, by_row: bool = False) -> None:
         """Args: by_row: give items by their rows where nothing else tells of them."""
         self._lookups = lookups
         self._by_row = by_row
+        self._mark = object()  # what is remembered by it keeps no encoder in memory
         self.schema: FeatureSchema = lookups.schema
         self._places = {place: _Columns(self.schema, place) for place in ("user", "item")}
         self._row = lru_cache(_REMEMBERED_VALUES, typed=True)(self._find_row)
@@ -70,18 +88,28 @@ class Encoder:
         Raises:
             InvalidField: an unknown field or behaviour, or a value of the wrong type.
         """
-        arrays = self._user_arrays(request, features)
-        keys = [self._keys("item_ids", request.item_ids), *self._past(request, features)]
-        # All at once: a search costs more to begin than to make for a hundred ids.
-        found = self._lookups.items.rows(cast(Keys, np.concatenate(keys)))
-        rows, *past = _parts(found, keys)
+        own = not request.user and not request.history
+        known = features.encoded.get(self._mark) if own else None
+        keys = [self._keys("item_ids", request.item_ids)]
+        if known is not None and known.of(request.user_id):
+            arrays = dict(known.arrays)
+            rows = self._lookups.items.rows(keys[0])
+        else:
+            keys += self._past(request, features)
+            # All at once: a search costs more to begin than to make for a hundred ids.
+            rows, *past = _parts(self._lookups.items.rows(cast(Keys, np.concatenate(keys))), keys)
+            arrays = self._user_arrays(request, features)
+            if self.schema.behaviours:
+                arrays["history"] = self._history(past)
+            if own and features.stored:
+                features.encoded.clear()  # of another backbone, or another form of the id
+                features.encoded[self._mark] = _Known(request.user_id, dict(arrays))
+        self._put_context(arrays, request)
         if self._by_row and request.items is None and not features.items:
             arrays[ITEM_ROWS] = rows
         else:
             arrays |= self._lookups.items.arrays(rows)
             self._override_items(arrays, request, features)
-        if self.schema.behaviours:
-            arrays["history"] = self._history(past)
         arrays["row_user"] = np.zeros(len(rows), dtype=np.int32)
         return arrays
 
@@ -100,8 +128,13 @@ class Encoder:
         stored = {n: v for n, v in features.profile.items() if n not in request.user}
         self._put_stored(arrays, "user", 0, self._user_fields, stored)
         self._put_given(arrays, "user", 0, ("user", self._user_fields), request.user)
-        self._put_given(arrays, "user", 0, ("context", self._context_fields), request.context)
         return arrays
+
+    def _put_context(self, arrays: Arrays, request: ScoreRequest) -> None:
+        if request.context:
+            for name in _USER_ARRAYS:  # they may be remembered
+                arrays[name] = arrays[name].copy()
+            self._put_given(arrays, "user", 0, ("context", self._context_fields), request.context)
 
     # --- the items --------------------------------------------------------------------------------
 
@@ -232,6 +265,7 @@ class Encoder:
         return row
 
 
+_USER_ARRAYS = ("user_ids", "user_dense", "user_bags")
 _SIDES = ("user", "context", "item", "cross")
 
 

@@ -56,7 +56,7 @@ class FeatureLadder:
         limit = asyncio.timeout(within_s) if within_s < self._budget_s else nullcontext()
         try:
             async with limit:
-                features = await self._store.read(user, items)
+                features = await self._store.read(user, items, self._cache.last(user))
         except (StoreUnavailable, TimeoutError):
             return self._cache.find(user) or (NO_FEATURES, "no_history")
         self._cache.keep(user, features, began)

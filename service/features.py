@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,11 +87,15 @@ class UserFeatures:
     Attributes:
         histories: every behaviour of the layout; read-only, possibly strided views.
         items: fields that override the item table, for the asked items that have any.
+        stored: the user's values as the store holds them; empty if one of them was not sound.
+        encoded: what an encoder made of them, kept by whoever made it.
     """
 
     profile: Fields
     histories: Mapping[str, History]
     items: Mapping[str, Fields]
+    stored: Sequence[bytes | None] = field(default=(), compare=False, repr=False)
+    encoded: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
@@ -100,8 +104,12 @@ NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
 class FeatureStore(Protocol):
     """Histories, profiles and item overrides, shared by all workers."""
 
-    async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
+    async def read(
+        self, user: str, items: Sequence[str] = (), known: UserFeatures | None = None
+    ) -> UserFeatures:
         """Everything about a user, and the overrides of the items, in one round trip.
+
+        What was known of the user is given back if nothing has changed since.
 
         Raises:
             StoreUnavailable: no answer within the read budget, or the breaker is open.
@@ -139,8 +147,20 @@ def assemble(
     items: Sequence[str],
     values: Sequence[bytes | None],
     on_corrupt: OnCorrupt,
+    known: UserFeatures | None = None,
 ) -> UserFeatures:
-    """Checks and unpacks what a store returned for read_keys(layout, user, items)."""
+    """Checks and unpacks what a store returned for read_keys(layout, user, items).
+
+    The known answer is given back if it was made of the same values.
+    """
+    if known is not None and not items and values == known.stored:
+        return known
+    sound = True
+
+    def refuse(err: CorruptValue) -> None:
+        nonlocal sound
+        sound = False
+        on_corrupt(err.reason)
 
     def fields(at: int) -> Fields:
         value = values[at]
@@ -149,7 +169,7 @@ def assemble(
         try:
             return unpack_fields(keys[at], value)
         except CorruptValue as err:
-            on_corrupt(err.reason)
+            refuse(err)
             return {}
 
     def history(at: int) -> Items:
@@ -158,15 +178,16 @@ def assemble(
             try:
                 return unpack_history(layout, keys[at], value)
             except CorruptValue as err:
-                on_corrupt(err.reason)
+                refuse(err)
         return np.empty(0, layout.item)
 
     after = 1 + len(layout.behaviours)
+    profile = fields(0)
+    histories = {b: history(at)["id"] for at, b in enumerate(layout.behaviours, 1)}
+    stored = values[:after] if sound else ()
     overrides = ((name, fields(after + at)) for at, name in enumerate(items))
     return UserFeatures(
-        profile=fields(0),
-        histories={b: history(at)["id"] for at, b in enumerate(layout.behaviours, 1)},
-        items={name: found for name, found in overrides if found},
+        profile, histories, {name: found for name, found in overrides if found}, stored
     )
 
 

@@ -20,7 +20,7 @@ import orjson
 from service.features import UserFeatures
 
 CopyTier = Literal["near_cache", "stale"]
-_ENTRY_BYTES = 1600  # the objects of an entry with a few behaviours, their content left out
+_ENTRY_BYTES = 2600  # the objects of an entry with a few behaviours, their content left out
 _JSON_GROWTH = 4  # a parsed JSON object against its text
 
 
@@ -69,16 +69,21 @@ class NearCache:
         """Keep the answer of a read that began then; overrides of items are left out."""
         if not self._options.limit_bytes:
             return
-        size = _size(user, features)
-        if size > self._options.limit_bytes:
-            return
-        self._drop(user)
         whole = (
             self._clock() - began <= self._options.longest_read_s
             and self._written.get(user, began) <= began
         )
+        copy = self._copies.get(user)
+        if copy is not None and copy.features is features:
+            copy.read_at, copy.whole = began, whole
+            self._copies.move_to_end(user)
+            return
+        size = _size(user, features)
+        if size > self._options.limit_bytes:
+            return
+        self._drop(user)
         if features.items:
-            features = replace(features, items={})
+            features = replace(features, items={}, encoded={})
         self._copies[user] = _Copy(features, began, size, whole)
         self.size += size
         while self.size > self._options.limit_bytes:
@@ -95,6 +100,11 @@ class NearCache:
             return None
         near = copy.whole and age <= self._options.near_s
         return copy.features, "near_cache" if near else "stale"
+
+    def last(self, user: str) -> UserFeatures | None:
+        """The user's copy, whatever it is worth: to see whether anything has changed."""
+        copy = self._copies.get(user)
+        return None if copy is None else copy.features
 
     def younger_than(self, user: str, age_s: float) -> UserFeatures | None:
         """The user's copy if it is that young and misses nothing known here."""
@@ -123,6 +133,7 @@ class NearCache:
 
 def _size(user: str, features: UserFeatures) -> int:
     """An estimate, rather too high: an array pins the stored bytes it is a view of."""
-    histories = sum(len(ids) * ids.strides[0] for ids in features.histories.values())
+    # and what an encoder makes of them takes no more than as much again
+    histories = 2 * sum(len(ids) * ids.strides[0] for ids in features.histories.values())
     profile = len(orjson.dumps(features.profile)) * _JSON_GROWTH
     return _ENTRY_BYTES + len(user) * 4 + histories + profile

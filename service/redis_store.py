@@ -122,12 +122,14 @@ class RedisStore:
         self.reads = Breaker(slow_s=options.read_budget_s * _SLOW)
         self.writes = Breaker(slow_s=options.write_budget_s * _SLOW)
 
-    async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
+    async def read(
+        self, user: str, items: Sequence[str] = (), known: UserFeatures | None = None
+    ) -> UserFeatures:
         near, others = self._layout.keys(user), [item_key(item) for item in items]
         with self.reads.guard(), _failures():
             async with asyncio.timeout(self._options.read_budget_s), self._readers:
                 values = await self._reader.read(near, others)
-        return assemble(self._layout, near + others, items, values, self._on_corrupt)
+        return assemble(self._layout, near + others, items, values, self._on_corrupt, known)
 
     async def append(self, events: Sequence[Event]) -> None:
         packed = list(pack_events(self._layout, events).items())

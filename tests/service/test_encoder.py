@@ -128,3 +128,57 @@ def test_the_store_may_override_an_items_fields() -> None:
     found = encode(stored)
     sent = encode(items=[{}, {"colour": "blue"}, {}])
     np.testing.assert_array_equal(found["item_ids"], sent["item_ids"])
+
+
+def stored() -> UserFeatures:
+    """As a store gives them: with the values they were made of."""
+    histories = {"clicked": np.array([100, 101]), "liked": np.array([102])}
+    return UserFeatures({"age": 20.0, "hobbies": ["chess"]}, histories, {}, (b"profile",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"item_ids": [101, 987654]},
+        {"context": {"device": "phone"}},
+        {"context": {"device": None}},
+        {"user": {"age": 49}},
+        {"user": {"hobbies": None}},
+        {"history": {"clicked": [103]}},
+        {"history": {}},
+        {"items": [{}, {}, {}]},
+    ],
+    ids=str,
+)
+def test_who_comes_again_is_encoded_as_at_first(changes: dict[str, Any]) -> None:
+    features, first = stored(), encode(stored(), **changes)
+    for before in ({}, {"context": {"device": "tablet"}}, {"user": {"age": 1}}, changes, changes):
+        encode(features, **before)
+    again = encode(features, **changes)
+    assert again.keys() == first.keys()
+    for name, array in again.items():
+        np.testing.assert_array_equal(array, first[name])
+
+
+def test_two_forms_of_one_id_are_two_users_with_one_history() -> None:
+    features = stored()
+    for user_id in ("user-3", "user-1", "user-3"):
+        again = encode(features, user_id=user_id)
+        np.testing.assert_array_equal(
+            again["user_ids"], encode(stored(), user_id=user_id)["user_ids"]
+        )
+
+
+def test_another_encoder_makes_its_own_of_the_same_features() -> None:
+    features = stored()
+    encode(features)
+    for _ in range(2):
+        Encoder(LOOKUPS).encode(request(), features)
+    assert len(features.encoded) == 1
+
+
+def test_what_a_store_never_held_is_not_remembered() -> None:
+    features = UserFeatures({}, {}, {})
+    encode(features)
+    assert not features.encoded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -129,7 +129,7 @@ async def test_a_request_in_a_hurry_does_not_wait_for_the_stores_budget() -> Non
     ended = asyncio.Event()
 
     class Slow:
-        async def read(self, user: str, items: Sequence[str] = ()) -> UserFeatures:
+        async def read(self, user: str, *_: object) -> UserFeatures:
             try:
                 await asyncio.sleep(60)
             finally:

@@ -273,6 +273,27 @@ async def test_an_append_heals_a_poisoned_history(world: World) -> None:
         assert await world.history("ann") == [1]
 
 
+async def test_what_is_known_is_given_back_until_something_changes(world: World) -> None:
+    await world.store.load([UserRecord("ann", {"age": 20.0})])
+    await world.store.append([world.event("ann", 1, ts=1)])
+    known = await world.store.read("ann")
+    assert await world.store.read("ann", (), known) is known
+    await world.other.append([world.event("ann", 2, ts=2)])
+    newer = await world.store.read("ann", (), known)
+    assert len(newer.histories["click"]) == 2
+    await world.other.load([UserRecord("ann", {"age": 21.0})])
+    assert (await world.store.read("ann", (), newer)).profile == {"age": 21.0}
+
+
+async def test_a_poisoned_value_is_counted_at_every_read(world: World) -> None:
+    await world.store.append([world.event("ann", 1, ts=1)])
+    world.spoil(history_key("ann", "click"), b"poison")
+    known = await world.store.read("ann")
+    again = await world.store.read("ann", (), known)
+    assert again is not known
+    assert len(world.corrupt) == 2
+
+
 async def test_what_is_read_cannot_be_written(world: World) -> None:
     """Nobody can spoil an array that another request may hold."""
     await world.store.append([world.event("ann", 1, 1)])

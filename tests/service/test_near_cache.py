@@ -88,7 +88,7 @@ def test_overrides_of_items_are_not_kept(cache: NearCache, clock: Clock) -> None
 
 
 def test_the_copy_kept_longest_ago_goes_first(clock: Clock) -> None:
-    cache = NearCache(NearCacheOptions(limit_bytes=5500), clock)
+    cache = NearCache(NearCacheOptions(limit_bytes=8500), clock)
     for user in ("ann", "bob", "cid", "ann", "dan"):
         cache.keep(user, known(), clock.now)
     assert [user for user in ("ann", "bob", "cid", "dan") if tier(cache, user)] == [
@@ -135,3 +135,19 @@ def test_the_copies_take_no_more_memory_than_the_limit(events: int, clock: Clock
     assert tier(cache, "user-0") is None
     assert tier(cache, "user-699") == "near_cache"
     assert limit / 3 < taken < limit * 1.05
+
+
+def test_the_same_answer_again_makes_its_copy_young_and_takes_no_more_room(
+    cache: NearCache, clock: Clock
+) -> None:
+    features = known()
+    cache.keep("ann", features, clock.now)
+    cache.keep("bob", known(2), clock.now)
+    size = cache.size
+    clock.now += 30.0
+    assert cache.last("ann") is features
+    cache.keep("ann", features, clock.now)
+    assert (tier(cache), tier(cache, "bob"), cache.size) == ("near_cache", "stale", size)
+    cache.outdate(["ann"])
+    cache.keep("ann", features, clock.now - 1.0)
+    assert tier(cache) == "stale"

@@ -31,7 +31,7 @@ from tests.service.tiny import LIMITS, NoFeatures, request, tiny
 class Away(NoFeatures):
     """A feature store that does not answer."""
 
-    async def read(self, user: str, items: object = ()) -> UserFeatures:
+    async def read(self, user: str, *_: object) -> UserFeatures:
         raise StoreUnavailable("away")
 
 
@@ -109,7 +109,7 @@ async def test_a_copy_scores_what_the_store_would_have_scored(tmp_path: Path) ->
     class Falters(NoFeatures):
         away = False
 
-        async def read(self, user: str, items: object = ()) -> UserFeatures:
+        async def read(self, user: str, *_: object) -> UserFeatures:
             if self.away:
                 raise StoreUnavailable("away")
             return UserFeatures({"age": 33}, {"clicked": np.array([100, 101])}, {})
@@ -152,7 +152,7 @@ async def test_a_stored_history_scores_as_the_same_history_sent(tmp_path: Path) 
 
 async def test_a_deadline_that_passed_is_said(tmp_path: Path) -> None:
     class Slow(NoFeatures):
-        async def read(self, user: str, items: object = ()) -> UserFeatures:
+        async def read(self, user: str, *_: object) -> UserFeatures:
             await asyncio.sleep(60)
             raise AssertionError
 

@@ -66,7 +66,7 @@ def request(**changes: object) -> ScoreRequest:
 class NoFeatures:
     """A feature store that knows nobody."""
 
-    async def read(self, user: str, items: object = ()) -> UserFeatures:
+    async def read(self, user: str, *_: object) -> UserFeatures:
         return NOTHING
 
     async def append(self, events: list[Event]) -> None:
