@@ -18,6 +18,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service.drift import Figures, Pair
 from service.drift_figures import DriftFigures
+from service.durations import Durations, Series
 from service.errors import DeadlineExceeded, InvalidField
 from service.score_spread import ScoreSpread
 from service.task_figures import Outcome, TaskFigures
@@ -40,7 +41,7 @@ class Timer:
 
     __slots__ = ("_series", "_since", "_stage")
 
-    def __init__(self, stage: Stage, series: Histogram) -> None:
+    def __init__(self, stage: Stage, series: Series) -> None:
         self._stage = stage
         self._series = series
 
@@ -111,21 +112,21 @@ class Metrics:
         self._refusals = counter(
             "refusals", "Answers from 400 up, by route and error code.", "route", "code"
         )
-        self._latency = Histogram(
+        self._latency = Durations(
             "taskgraft_request_seconds",
             "From the request's head to the answer's last byte.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self.registry,
+            "route",
+            _SECONDS,
         )
-        self._stages = Histogram(
+        stages = Durations(
             "taskgraft_stage_seconds",
             "Time of one score request's stages.",
-            ["stage"],
-            buckets=_STAGE_SECONDS,
-            registry=self.registry,
+            "stage",
+            _STAGE_SECONDS,
         )
-        self._stage = {stage: self._stages.labels(stage) for stage in STAGES}
+        for durations in (self._latency, stages):
+            self.registry.register(durations)
+        self._stage = {stage: stages.of(stage) for stage in STAGES}
         self._rows = counter("scored_rows", "Candidates scored.")
         self._canaries_stopped = counter("canaries_stopped", "Canaries that a guard took away.")
         self._drift = DriftFigures()
@@ -152,7 +153,7 @@ class Metrics:
 
     def request(self, route: str) -> Recorder:
         """A recorder for one route. Look it up once, not per request."""
-        latency = self._latency.labels(route)
+        latency = self._latency.of(route)
         classes = {n: self._requests.labels(route, f"{n}xx") for n in range(1, 6)}
 
         def record(status: int, seconds: float, code: str | None) -> None:

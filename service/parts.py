@@ -125,12 +125,11 @@ def _limits(settings: Settings) -> Limits:
 
 
 def open_ladder(settings: Settings, schema: FeatureSchema, on_corrupt: OnCorrupt) -> FeatureLadder:
-    """The feature store, and copies of what it said unless it is a file of this host."""
+    """The feature store, and copies of what it said."""
     store = open_feature_store(settings, schema, on_corrupt)
     budget_s = settings.feature_budget_ms / 1000
-    embedded = settings.feature_store.startswith("embedded:")
     options = NearCacheOptions(
-        limit_bytes=0 if embedded else settings.near_cache_bytes,
+        limit_bytes=settings.near_cache_bytes,
         near_s=settings.near_cache_s,
         stale_s=max(settings.stale_s, settings.near_cache_s),
         longest_read_s=budget_s,

@@ -29,6 +29,7 @@ from service.environment import unknown_variables
 from service.errors import ConfigError
 from service.http_protocol import GuardedProtocol, TurnAway
 from service.logs import configure_logs
+from service.memory import settle_memory
 from service.metrics import Metrics
 from service.parts import open_parts
 from service.settings import Settings
@@ -127,6 +128,7 @@ class Server:
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._starting
+                settle_memory()
                 serving = serving or self._listen()
                 took_ms = round((time.perf_counter() - since) * 1000, 1)
                 generation = self._service.parts.tasks.snapshot.generation

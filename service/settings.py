@@ -219,8 +219,8 @@ class Settings(BaseSettings):
     near_cache_bytes: int = Field(
         default=64 << 20,
         ge=0,
-        description="Copies of users' features in each worker, for when Redis does not answer; 0 "
-        "for none.",
+        description="Copies of users' features in each worker: for when the store does not answer, "
+        "and so that who has not changed is not decoded again; 0 for none.",
     )
     near_cache_s: float = Field(
         default=10.0, ge=0, description='A copy this young is "near_cache" in the answer.'
