@@ -1,6 +1,6 @@
 """A thread that looks whether the task store moved on, so that no look costs the event loop time.
 
-    task store --generation, many times a second--> moved --> whoever waits on the event loop
+    task store --generation, many times a second--> read --> moved: whoever waits on the event loop
                    └--> ServiceError: kept, and raised by found
 
 Handing every look to a thread and back would take ten times the work of the look itself, on the
@@ -15,14 +15,14 @@ from contextlib import suppress
 
 from contract.errors import ContractError
 from service.errors import ServiceError
-from service.task_store import TaskStore
+from service.task_store import DesiredState, TaskStore
 from service.threads import ASIDE_NICE, give_way
 
 _PAUSE_S = 0.02
 # A candidate was proved: the word to switch comes soon, and all should switch together.
 _SHORT_PAUSE_S = 0.003
 _FAREWELL_S = 1.0
-_Found = int | ContractError | ServiceError
+_Found = int | DesiredState | ContractError | ServiceError
 
 
 class StoreWatch:
@@ -58,9 +58,18 @@ class StoreWatch:
         Raises:
             StoreUnavailable, CorruptStore: what the last look met.
         """
-        if isinstance(self._found, int):
-            return self._found
-        raise self._found
+        match self._found:
+            case int():
+                return self._found
+            case DesiredState():
+                return self._found.generation
+            case _:
+                raise self._found
+
+    @property
+    def state(self) -> DesiredState | None:
+        """The state of that generation, unless it was served already when the looking began."""
+        return self._found if isinstance(self._found, DesiredState) else None
 
     async def moved(self, within_s: float, *, hasty: bool) -> None:
         """Returns when a look finds something new, at the latest within so many seconds.
@@ -79,13 +88,17 @@ class StoreWatch:
         give_way(ASIDE_NICE)
         while not self._ended.wait(_SHORT_PAUSE_S if self._hasty else _PAUSE_S):
             found = self._look_once()
-            if str(found) != str(self._found):
+            if found is not None:
                 self._found, self._hasty = found, True  # what follows is for the loop to say
                 with suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(self._moved.set)
 
-    def _look_once(self) -> _Found:
+    def _look_once(self) -> _Found | None:
+        """What is new, or None."""
         try:
-            return self._store.generation()
+            generation = self._store.generation()
+            if isinstance(self._found, Exception) or generation != self.found:
+                return self._store.read()
         except (ContractError, ServiceError) as err:
-            return err
+            return None if str(err) == str(self._found) else err
+        return None

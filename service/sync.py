@@ -101,7 +101,7 @@ class TaskFollower:
             served = registry.snapshot.generation
             registry.refuse_older(await asyncio.to_thread(self._store.generation), served)
         if self._watch.found > registry.snapshot.generation:
-            snapshot = await registry.converge()
+            snapshot = await registry.converge(self._watch.state)
             self._log.info("tasks_followed", generation=snapshot.generation)
         registry.tidy()
         registry.behind = ""

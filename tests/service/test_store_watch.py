@@ -46,8 +46,10 @@ def commit(store: TaskDirectory) -> None:
 async def test_whoever_waits_hears_of_a_commit(store: TaskDirectory, watch: StoreWatch) -> None:
     waiting = asyncio.create_task(watch.moved(LONG_S, hasty=False))
     await asyncio.to_thread(commit, store)
+    assert watch.state is None
     await waiting
     assert watch.found == 1
+    assert watch.state == store.read()
 
 
 async def test_news_that_came_while_nobody_waited_is_heard_at_once(
@@ -68,7 +70,7 @@ async def test_without_news_the_wait_ends_by_itself(watch: StoreWatch) -> None:
 
 async def test_what_a_look_meets_is_raised_until_the_store_is_back() -> None:
     generation = Mock(side_effect=StoreUnavailable("away"))
-    watch = StoreWatch(Mock(generation=generation))
+    watch = StoreWatch(Mock(generation=generation, read=lambda: DesiredState(4)))
     watch.start(3)
     await watch.moved(LONG_S, hasty=True)
     with pytest.raises(StoreUnavailable, match="away"):
