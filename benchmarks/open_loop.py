@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
+from httptools import HttpResponseParser
+
 _TICK_S = 0.001
 _PATIENCE_S = 30.0
 
@@ -118,7 +120,7 @@ class Caller:
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
-                lambda: _Connection(self._answered), *self._address
+                lambda: _Connection(self._answered, self._lost), *self._address
             )
         except OSError:
             self._open -= 1
@@ -126,15 +128,18 @@ class Caller:
         else:
             connection.ask(next(self._requests), due)
 
-    def _answered(self, connection: _Connection, status: int, *, lost: bool) -> None:
-        if lost:
-            self._open -= 1
-        else:
+    def _answered(self, connection: _Connection, due: float, status: int, *, kept: bool) -> None:
+        if kept:
             self._free.append(connection)
-        if connection.due is not None:
-            due, connection.due = connection.due, None
-            self._note(due, status)
-        elif lost and connection in self._free:
+        else:
+            self._open -= 1
+        self._note(due, status)
+
+    def _lost(self, connection: _Connection, due: float | None) -> None:
+        self._open -= 1
+        if due is not None:
+            self._note(due, 0)
+        elif connection in self._free:  # not closed by us
             self._free.remove(connection)
 
     def _note(self, due: float, status: int) -> None:
@@ -162,37 +167,38 @@ def _moments(rate: float, seconds: float, chance: random.Random | None) -> Itera
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time."""
+    """One request at a time.
+
+    Args:
+        answered: hears of each answer, and whether the connection can be used again.
+        lost: hears that the connection broke, with the moment of the request that it broke, if any.
+    """
 
     transport: asyncio.Transport
 
-    def __init__(self, answered: Callable[..., None]) -> None:
-        self._answered = answered
-        self._received = b""
-        self.due: float | None = None
+    def __init__(self, answered: Callable[..., None], lost: Callable[..., None]) -> None:
+        self._answered, self._lost = answered, lost
+        self._parser = HttpResponseParser(self)
+        self._due: float | None = None
+        self._done = False
 
     def ask(self, request: bytes, due: float) -> None:
-        self.due = due
+        self._due = due
         self.transport.write(request)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found:
-            return
-        lower = head.lower()
-        length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(body) < length:
-            return
-        self._received = b""
-        status = int(head[9:12])
-        if b"connection: close" in lower:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self._done = not self._parser.should_keep_alive()
+        if self._done:
             self.transport.close()
-        else:
-            self._answered(self, status, lost=False)
+        due, self._due = self._due, None
+        self._answered(self, due, self._parser.get_status_code(), kept=not self._done)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._answered(self, 0, lost=True)
+        if not self._done:
+            self._lost(self, self._due)

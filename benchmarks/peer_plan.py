@@ -1,7 +1,7 @@
 """Which servers taskgraft is measured against, and how each is started.
 
     Peer --python_of--> its own environment, made from peers/requirements/NAME.txt on first use
-         --PeerServer-> a process (group) on the serving core, ended with the block
+         --PeerServer-> processes on the serving core, ended with the block or with us
 
 A peer that cannot be installed or started is an Unavailable that says why: it is left out, by name.
 """
@@ -9,9 +9,8 @@ A peer that cannot be installed or started is an Unavailable that says why: it i
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
+import sys
 import time
 import venv
 from collections.abc import Mapping
@@ -23,11 +22,16 @@ from typing import Self
 import httpx
 
 from benchmarks.cores import Cores
-from benchmarks.peer_forms import BYTES, JSON, NAMED_JSON, TRITON, Form
+from benchmarks.peer_forms import BYTES, JSON, MLSERVER, PROTOCOL, Form
+from benchmarks.ports import free_port
 
 PEERS = Path(__file__).parent / "peers"
-_PATIENCE_S, _LOOK_S, _LEAVE_S = 60.0, 0.2, 15.0
+_INSTALL_S, _PATIENCE_S, _LOOK_S, _LEAVE_S = 900.0, 120.0, 0.2, 30.0
 _OK = 200
+_KSERVE_QUIET = tuple(
+    f"--{what}=false" for what in ("enable_grpc", "enable_latency_logging", "configure_logging")
+)
+_SUPERVISED = (sys.executable, "-IS", str(PEERS / "supervised.py"))
 
 
 class Unavailable(Exception):
@@ -61,22 +65,23 @@ class Peer:
 
 KNOWN = (
     Peer("fastapi", BYTES, "/score"),
-    Peer("pytriton", TRITON, "/v2/models/plain/infer"),
+    Peer("triton", PROTOCOL, "/v2/models/plain/infer"),
     Peer("litserve", JSON, "/score"),
     Peer(
         *("mosec", BYTES, "/inference"),
         ("python", "mosec_server.py", "--address", "127.0.0.1", "--port", "{port}"),
     ),
     Peer(
-        *("bentoml", NAMED_JSON, "/score"),
+        *("bentoml", JSON, "/score"),
         ("bentoml", "serve", "bentoml_server:Plain", "--host", "127.0.0.1", "--port", "{port}"),
     ),
     Peer("ray", BYTES, "/score"),
+    Peer("mlserver", MLSERVER, "/v2/models/plain/infer"),
+    Peer(
+        *("kserve", PROTOCOL, "/v2/models/plain/infer"),
+        ("python", "kserve_server.py", "--http_port", "{port}", *_KSERVE_QUIET),
+    ),
 )
-ABSENT = {
-    "MLServer": "no adapter written yet",
-    "KServe": "no adapter written yet",
-}
 
 
 def installed(peer: Peer) -> None:
@@ -91,7 +96,10 @@ def installed(peer: Peer) -> None:
     wanted = PEERS / "requirements" / f"{peer.name}.txt"
     python = str(peer.folder / "bin" / "python")
     pip = [python, "-m", "pip", "install", "--quiet", "-r", str(wanted)]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=_INSTALL_S)
+    except subprocess.TimeoutExpired as err:
+        raise Unavailable(f"does not install within {_INSTALL_S:.0f} s") from err
     if done.returncode:
         raise Unavailable(f"does not install: {_reason(done.stderr)}")
     (peer.folder / ".ready").touch()
@@ -102,27 +110,25 @@ class PeerServer:
 
     def __init__(self, peer: Peer, model: Path, cores: Cores) -> None:
         self._peer, self._model, self._cores = peer, model, cores
-        self.port = _free_port()
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "PLAIN_MODEL": str(self._model),
-            # They ask for it, and a benchmark is no use to report.
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "BENTOML_DO_NOT_TRACK": "True",
+            "PYTHONPATH": str(PEERS),
+            "BENTOML_DO_NOT_TRACK": "True",  # read before its service is: not for its own file
         }
-        environment.pop("PYTHONPATH", None)
-        environment["PYTHONPATH"] = str(PEERS)
         self._log = (self._model / f"{self._peer.name}.log").open("w+")
         with self._cores.serving():
             self._process = subprocess.Popen(
-                self._peer.arguments(self._model, self.port),
+                [*_SUPERVISED, *self._peer.arguments(self._model, self.port)],
                 cwd=PEERS,
                 env=environment,
+                stdin=subprocess.PIPE,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C is for us; the pipe tells it
             )
         return self
 
@@ -132,12 +138,8 @@ class PeerServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, sign)
-                self._process.wait(_LEAVE_S)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+        # It ends the server's whole family when this pipe closes, as it does if we are killed.
+        self._process.communicate(timeout=_LEAVE_S)
         self._log.close()
 
     def answer(self, headers: Mapping[str, str], body: bytes) -> httpx.Response:
@@ -164,10 +166,3 @@ def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 1]
     told = [line for line in lines if "Error" in line] or lines
     return told[-1] if told else "it says nothing"
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

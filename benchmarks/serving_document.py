@@ -27,10 +27,17 @@ _COMPARED = {
     "own store, and runs its own graphs. Peers have no encoder and no feature store: they get "
     "arrays that were encoded before the clock started, which spares them work that taskgraft "
     "does, and run the plain export: one float32 graph in which every row carries its user's "
-    "fields and history. All have one core and one ONNX Runtime thread; scores were checked equal "
-    "before timing, exact and peers' to 1e-5, 8 bits to what the export's gate allows. "
-    "Only the best peer of each size is judged against the goal. Part of the distance is the "
-    "graph, not the server: it is what taskgraft's export is for.",
+    "fields and history. Each has an environment of its own and is set up as its documents advise "
+    "for one core (`benchmarks/peers/`): one worker, uvloop where it can use it, no log line per "
+    "request, arrays as bytes where its door takes bytes and else as base64 in JSON. Triton is "
+    "its Python backend with ONNX Runtime; no wheel carries its own ONNX Runtime backend. All "
+    "have one core and one ONNX Runtime thread; scores were checked equal before timing, exact "
+    "and peers' to 1e-5, 8 bits to what the export's gate allows.\n\n"
+    "Rates are of callers who ask again when they are answered (closed loop), at whichever of 4 "
+    "and 16 callers serves a server best. Latencies are of requests sent at a steady 70 % of that "
+    "server's own rate, whether or not they are answered (open loop), from the moment at which a "
+    "request was due. Only the best peer of each size is judged against the goal. Part of the "
+    "distance is the graph, not the server: it is what taskgraft's export is for.",
 }
 _OPENING = """# Benchmarks
 

@@ -5,8 +5,9 @@
     rounds of all, one server at a time --scores checked, then timed--> results/peers.json
 
 Every server runs on one core and is asked from the other. A round starts each anew, so that no idle
-neighbour costs it anything; ratios are taken within a round, and each server's own best number of
-callers counts.
+neighbour costs it anything; ratios are taken within a round. Rates are of callers who ask again
+when answered, as many as serve a server best; latencies are at a steady 70 % of that rate. A peer
+that fails is named with its reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import subprocess
 import sys
 import tempfile
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +35,13 @@ from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, post
 from benchmarks.peer_figures import figures_of
 from benchmarks.peer_forms import Scores
-from benchmarks.peer_plan import ABSENT, KNOWN, Peer, PeerServer, Unavailable, installed
+from benchmarks.peer_plan import KNOWN, Peer, PeerServer, Unavailable, installed
 from benchmarks.plain_graph import write_plain
 from benchmarks.results import FOLDER, write_results
+from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from benchmarks.serving_document import write_document
-from benchmarks.serving_rounds import Measures, answered
+from benchmarks.serving_rounds import LOAD, Measures, answered
 from benchmarks.serving_world import SHARED, World, exported, trained_run
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
@@ -46,6 +51,16 @@ OWN = ("taskgraft int8", "taskgraft exact")
 _CALLERS = (4, 16)
 _TOLERANCE = 1e-5
 _DRIFT = 3.0  # times what export saw, as the service itself accepts
+_MS = 1e3
+# Whatever a peer does, the others go on.
+_FAILURES = (
+    Unavailable,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    OSError,
+    subprocess.SubprocessError,
+)
 log = logging.getLogger("bench-peers")
 
 
@@ -66,34 +81,37 @@ class Bench:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for chatty in ("httpx", "onnxscript", "onnx_ir"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    cores = Cores.here()
+    notes = {name: str(getattr(options, name)) for name in ("rounds", "seconds")}
+    notes |= {f"absent/{p.name}": "not asked for" for p in KNOWN if p.name not in options.peers}
+    peers = [peer for peer in KNOWN if peer.name in options.peers and _usable(peer, notes)]
+    with tempfile.TemporaryDirectory() as name:
+        bench = _bench(options, Path(name), cores)
+        cores.asking()
+        rounds = [_round(bench, peers, number, notes) for number in range(options.rounds)]
+    machine = describe_machine(("onnxruntime", "uvicorn", "numpy"))
+    path = write_results("peers", machine, figures_of(rounds), notes, options.results)
+    log.info("written: %s", path.name)
+    if options.results == FOLDER:
+        write_document()
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving_peers")
     parser.add_argument("--data", type=Path, default=SHARED, help="holds kuairand/")
     parser.add_argument("--run", type=Path, help="a trained run on that data, instead of our own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measure")
     parser.add_argument("--sizes", type=int, nargs="+", default=(100, 500), help="candidates")
-    parser.add_argument("--peers", nargs="*", default=[peer.name for peer in KNOWN])
+    names = [peer.name for peer in KNOWN]
+    parser.add_argument("--peers", nargs="*", default=names, choices=names)
     parser.add_argument("--results", type=Path, default=FOLDER)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "onnxscript", "onnx_ir"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    cores = Cores.here()
-    absent = dict(ABSENT) | {p.name: "not asked for" for p in KNOWN if p.name not in options.peers}
-    peers = _usable([peer for peer in KNOWN if peer.name in options.peers], absent)
-    with tempfile.TemporaryDirectory() as name:
-        bench = _bench(options, Path(name), cores)
-        cores.asking()
-        rounds = [_round(bench, peers, absent) for _ in range(options.rounds)]
-    notes = {f"absent/{name}": why for name, why in absent.items()}
-    notes |= {name: str(getattr(options, name)) for name in ("rounds", "seconds")}
-    figures = figures_of(rounds)
-    machine = describe_machine(("onnxruntime", "uvicorn", "numpy"))
-    path = write_results("peers", machine, figures, notes, options.results)
-    log.info("written: %s", path.name)
-    if options.results == FOLDER:
-        write_document()
-    return 0
+    return parser.parse_args(arguments)
 
 
 def _bench(options: argparse.Namespace, folder: Path, cores: Cores) -> Bench:
@@ -114,30 +132,34 @@ def _bench(options: argparse.Namespace, folder: Path, cores: Cores) -> Bench:
     return Bench(world, cores, folder / "plain", options.seconds, arrays, right)
 
 
-def _usable(peers: Sequence[Peer], absent: dict[str, str]) -> list[Peer]:
-    found = []
-    for peer in peers:
-        try:
-            installed(peer)
-            found.append(peer)
-        except Unavailable as err:
-            absent[peer.name] = str(err)
-            log.warning("%s %s", peer.name, err)
-    return found
+def _usable(peer: Peer, notes: dict[str, str]) -> bool:
+    log.info("%s: its environment", peer.name)
+    try:
+        installed(peer)
+    except Unavailable as err:
+        notes[f"absent/{peer.name}"] = str(err)
+        log.warning("%s %s", peer.name, err)
+    return f"absent/{peer.name}" not in notes
 
 
-def _round(bench: Bench, peers: list[Peer], absent: dict[str, str]) -> Measures:
+def _round(bench: Bench, peers: Sequence[Peer], number: int, notes: dict[str, str]) -> Measures:
+    """All servers once, each round beginning with another; a peer that fails is only noted."""
+    turns = deque[Peer | str]([*OWN, *peers])
+    turns.rotate(-number)
     found: Measures = {}
-    for name in OWN:
-        found |= _own(bench, name)
-    for peer in list(peers):
-        try:
-            found |= _other(bench, peer)
-        except Unavailable as err:
-            absent[peer.name] = str(err)
-            peers.remove(peer)
-            log.warning("%s %s", peer.name, err)
-    log.info("%s", {name: round(value, 1) for name, value in found.items()})
+    for turn in turns:
+        if isinstance(turn, str):
+            measured = _own(bench, turn)
+        else:
+            try:
+                measured = _other(bench, turn)
+            except _FAILURES as err:
+                notes[f"failed/{turn.name} in round {number + 1}"] = str(err)
+                log.warning("round %d: %s %s", number + 1, turn.name, err)
+                continue
+        told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
+        log.info("round %d: %s", number + 1, told)
+        found |= measured
     return found
 
 
@@ -166,7 +188,8 @@ def _own_sizes(bench: Bench, name: str, service: RunningService, tolerance: floa
         scores = np.stack([answer["scores"][task] for task in bench.tasks], axis=1)
         _check(name, scores, bench.right[size], tolerance)
         requests = [post("/v1/score", body) for body in bodies]
-        found[f"{name}/{size}"] = _best((service.host, service.port), requests, bench.seconds)
+        measured = _measured((service.host, service.port), requests, bench.seconds)
+        found |= {f"{name}/{size}/{what}": value for what, value in measured.items()}
     return found
 
 
@@ -179,8 +202,8 @@ def _other(bench: Bench, peer: Peer) -> Measures:
             scores = peer.form.decode(answer.headers, answer.content, len(bench.tasks))
             _check(peer.name, scores, bench.right[size], _TOLERANCE)
             requests = [post(peer.path, body, headers) for headers, body in encoded]
-            rate = _best(("127.0.0.1", server.port), requests, bench.seconds)
-            found[f"{peer.name}/{size}"] = rate
+            measured = _measured(("127.0.0.1", server.port), requests, bench.seconds)
+            found |= {f"{peer.name}/{size}/{what}": value for what, value in measured.items()}
     return found
 
 
@@ -190,17 +213,23 @@ def _check(name: str, scores: Scores, right: Scores, tolerance: float) -> None:
         raise RuntimeError(f"{name} scores {away:.3g} away, at most {tolerance:.3g} is accepted")
 
 
-def _best(address: tuple[str, int], requests: Sequence[bytes], seconds: float) -> float:
-    """Requests a second with the number of callers that serves it best."""
+def _measured(address: tuple[str, int], requests: Sequence[bytes], seconds: float) -> Measures:
+    """Requests a second from as many callers as serve it best; latencies at 70 % of that rate."""
 
-    async def ask() -> float:
-        caller, rates = Caller(address, requests), []
-        await caller.saturate(_CALLERS[0], min(1.0, seconds))
-        for callers in _CALLERS:
-            heard = await caller.saturate(callers, seconds)
-            rates.append(len(answered(heard)) / seconds)
+    async def rate(caller: Caller, callers: int) -> float:
+        since = time.perf_counter()
+        heard = answered(await caller.saturate(callers, seconds))
+        # To the last answer: with slow answers, those under way at the end are not a few.
+        return len(heard) / (time.perf_counter() - since)
+
+    async def ask() -> Measures:
+        caller = Caller(address, requests)
+        await caller.saturate(_CALLERS[0], seconds / 2)
+        best = max([await rate(caller, callers) for callers in _CALLERS])
+        heard = answered(await caller.flow(LOAD * best, 2 * seconds))
         caller.close()
-        return max(rates)
+        latencies = [one.latency_s * _MS for one in heard]
+        return {"rate": best} | {f"p{n}": percentile(latencies, n / 100) for n in (50, 99)}
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(ask())

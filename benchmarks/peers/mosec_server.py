@@ -21,7 +21,7 @@ class Plain(Worker):
         self.model = PlainModel(os.environ["PLAIN_MODEL"])
 
     def deserialize(self, data: bytes) -> dict[str, Any]:
-        return load(data)
+        return load(bytes(data))  # Mosec hands over a bytearray
 
     def forward(self, data: dict[str, Any]) -> bytes:
         return self.model.score(data).tobytes()

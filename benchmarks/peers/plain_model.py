@@ -2,11 +2,12 @@
 
     named arrays, one row of the user --rows tiled--> ONNX Runtime, one thread --> (N, T)
 
-Needs numpy and onnxruntime alone; safetensors where the door takes bytes.
+Needs numpy, onnxruntime and safetensors alone.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
-AT_USER = ("user_ids", "user_dense", "user_bags", "history")
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -46,7 +47,7 @@ class PlainModel:
         scores: NDArray[np.float32] = self._session.run(["scores"], fed)[0]
         return scores
 
-    def score_lists(self, lists: Mapping[str, Any]) -> NDArray[np.float32]:
-        """The same from nested lists, as JSON brings them."""
-        arrays = {name: np.asarray(lists[name], kind) for name, kind in self.kinds.items()}
-        return self.score(arrays)
+    def score_packed(self, text: str | bytes) -> str:
+        """The same from a safetensors file in base64, and in base64: for doors that take JSON."""
+        scores = self.score(load(b64decode(text)))
+        return b64encode(scores.tobytes()).decode()

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.docs.shell import free_port
+from benchmarks.ports import free_port
 from tests.live_server import ADMIN, TOKEN
 from tests.service.tiny import prompt_bytes
 from tests.service_process import ROOT, until

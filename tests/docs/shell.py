@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ports import free_port
 from tests.docs.blocks import ROOT, Block
 
 _WIDTH = "110"  # what the pages show fits this terminal
@@ -110,9 +110,3 @@ def _environment(tools: Path, public: int, admin: int) -> dict[str, str]:
         "TASKGRAFT_ADMIN_URL": f"http://127.0.0.1:{admin}",
         "TASKGRAFT_DRAIN_S": "0",
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

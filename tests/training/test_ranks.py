@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from benchmarks.ports import free_port
 from tests.training.streamed import cut
 from tests.training.synthetic import Fitted, write_log
 from training.checkpoint import read_checkpoint
@@ -52,13 +52,6 @@ l2_embedding = 1e-5
 clip_norm = 0.5
 device = "cpu"
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def two_ranks(

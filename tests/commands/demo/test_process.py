@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_port
 from commands.demo import process
 from commands.demo.process import ServiceProcess, choose_ports
 from commands.failures import CommandError
 from tests.docs.blocks import ROOT
-from tests.docs.shell import free_port
 from tests.service.tiny import BUNDLE
 
 
