@@ -22,7 +22,7 @@ import httpx
 import uvloop
 
 from benchmarks.graft_load import Heard, Load
-from benchmarks.graft_swaps import Admin, Swap, Swapper
+from benchmarks.graft_swaps import DONE, Admin, Swap, Swapper
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Figure, Row, write_results
 from benchmarks.rounds import Goal, Rounds, percentile
@@ -36,8 +36,7 @@ TASK = "swapped"
 RATIO, GROWTH, TASK_BYTES = Goal("<=", 1.05), Goal("<=", 0.05), Goal("<=", 20_000)
 VISIBLE_MS = {False: 100, True: 1000}  # by whether there are replicas
 _WARM_UP, _CANDIDATES, _BODIES = 30, 100, 16
-_OK, _CREATED = 200, 201
-_DONE = {_OK, _CREATED}
+_OK = 200
 log = logging.getLogger("bench-graft")
 
 
@@ -173,7 +172,7 @@ def figures_of(found: Found, *, replicated: bool = False) -> list[Figure]:
     """The figures, each with what was promised of it."""
     answers = [one for heard in found.swapping for one in heard]
     failed = sum(one.status != _OK for one in answers)
-    failed += sum(swap.status not in _DONE for swap in found.swaps)
+    failed += sum(swap.status not in DONE for swap in found.swaps)
     different = inconsistent(answers)
     within = VISIBLE_MS[replicated]
     visible = [swap.seconds * 1000 for swap in found.swaps]

@@ -17,6 +17,7 @@ from typing import Self
 
 import httpx
 
+DONE = {200, 201}
 _PATIENCE_S = 60.0
 _BINARY = {"Content-Type": "application/octet-stream"}
 

@@ -22,6 +22,7 @@ import uvloop
 
 from benchmarks.bare_loop import BareLoop
 from benchmarks.cores import Cores
+from benchmarks.graft_swaps import Admin, Swapper
 from benchmarks.large_table import write_large_bundle
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, write_results
@@ -36,6 +37,7 @@ SIZES = (1, 10, 100, 500, 2000)
 TASK_COUNTS = (1, 2, 4, 8, 16, 32)
 _TABLES = {"table of 100 MiB": 100 << 20, "table of 1 GiB": 1 << 30}
 SETTINGS = {"MAX_ITEMS": str(SIZES[-1]), "DEFAULT_DEADLINE_MS": "10000"}
+_SWAPPED = "bench-swapped"
 log = logging.getLogger("bench")
 
 
@@ -117,7 +119,9 @@ def _side(name: str, world: World, plan: Plan, cores: Cores, folder: Path) -> It
         with cores.serving():
             running.enter_context(service)
         running.enter_context(bare)
-        side = Side(name, world, service, bare)
+        files = [world.prompt(_SWAPPED, seed) for seed in (1, 2)]
+        swapper = Swapper(Admin(service.admin, service.headers), _SWAPPED, files)
+        side = Side(name, world, service, bare, running.enter_context(swapper))
         graft_all(side, plan.prompts)
         yield side
 

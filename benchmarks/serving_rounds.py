@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
 
 from benchmarks.bare_loop import BareLoop
+from benchmarks.graft_swaps import DONE, Swapper
 from benchmarks.open_loop import Caller, Outcome, post
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
@@ -35,12 +34,13 @@ Measures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One way of serving the world."""
+    """One way of serving the world; swapper changes one of its tasks."""
 
     name: str
     world: World
     service: RunningService
     bare: BareLoop
+    swapper: Swapper
 
     def caller(self, size: int, tasks: Sequence[str] | None = None) -> Caller:
         address = self.service.host, self.service.port
@@ -117,32 +117,13 @@ async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
     found = _percentiles(f"{side.name}/tail/even", _latencies(await caller.flow(rate, seconds)))
     by_chance = _latencies(await caller.flow(rate, seconds, chance))
     found |= _percentiles(f"{side.name}/tail/poisson", by_chance)
-    async with _grafting(side, plan.prompts):
-        grafting = _latencies(await caller.flow(rate, seconds))
+    swaps = asyncio.to_thread(side.swapper.swaps, round(_GRAFTS_PER_S * seconds), _GRAFTS_PER_S)
+    heard, swapped = await asyncio.gather(caller.flow(rate, seconds), swaps)
+    if failed := [one.status for one in swapped if one.status not in DONE]:
+        raise RuntimeError(f"{len(failed)} of {len(swapped)} grafts failed: {set(failed)}")
+    grafting = _latencies(heard)
     caller.close()
     return found | _percentiles(f"{side.name}/tail/grafting", grafting)
-
-
-@asynccontextmanager
-async def _grafting(side: Side, prompts: dict[str, bytes]) -> AsyncIterator[None]:
-    """Graft and roll back one task, again and again, while the block runs."""
-    task, prompt = next(iter(prompts.items()))
-
-    async def swap() -> None:
-        async with httpx.AsyncClient(base_url=side.service.admin, timeout=60) as admin:
-            headers = side.service.headers | _BINARY
-            while True:
-                since = time.perf_counter()
-                answer = await admin.put(f"/v1/tasks/{task}", content=prompt, headers=headers)
-                answer.raise_for_status()
-                await asyncio.sleep(1 / _GRAFTS_PER_S - (time.perf_counter() - since))
-
-    swapping = asyncio.create_task(swap())
-    try:
-        yield
-    finally:
-        swapping.cancel()
-        await asyncio.gather(swapping, return_exceptions=True)
 
 
 def answered(heard: Sequence[Outcome]) -> Sequence[Outcome]:
