@@ -26,6 +26,7 @@ from benchmarks.peer_forms import BYTES, JSON, MLSERVER, PROTOCOL, Form
 from benchmarks.ports import free_port
 
 PEERS = Path(__file__).parent / "peers"
+PINNED = PEERS / "requirements"
 _INSTALL_S, _PATIENCE_S, _LOOK_S, _LEAVE_S = 900.0, 120.0, 0.2, 30.0
 _OK = 200
 _KSERVE_QUIET = tuple(
@@ -85,24 +86,25 @@ KNOWN = (
 
 
 def installed(peer: Peer) -> None:
-    """Make the peer's environment, once.
+    """Make the peer's environment, unless it was made from the same requirements.
 
     Raises:
         Unavailable: its requirements do not install here.
     """
-    if (peer.folder / ".ready").exists():
+    wanted = (PINNED / f"{peer.name}.txt").read_bytes()
+    made_from = peer.folder / "requirements.txt"
+    if made_from.exists() and made_from.read_bytes() == wanted:
         return
-    venv.create(peer.folder, with_pip=True)
-    wanted = PEERS / "requirements" / f"{peer.name}.txt"
+    venv.create(peer.folder, with_pip=True, clear=True)
     python = str(peer.folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet", "-r", str(wanted)]
+    pip = [python, "-m", "pip", "install", "--quiet", "-r", str(PINNED / f"{peer.name}.txt")]
     try:
-        done = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=_INSTALL_S)
+        subprocess.run(pip, capture_output=True, check=True, timeout=_INSTALL_S)
     except subprocess.TimeoutExpired as err:
         raise Unavailable(f"does not install within {_INSTALL_S:.0f} s") from err
-    if done.returncode:
-        raise Unavailable(f"does not install: {_reason(done.stderr)}")
-    (peer.folder / ".ready").touch()
+    except subprocess.CalledProcessError as err:
+        raise Unavailable(f"does not install: {_reason(err.stderr.decode())}") from err
+    made_from.write_bytes(wanted)
 
 
 class PeerServer:

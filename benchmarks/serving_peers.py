@@ -139,7 +139,8 @@ def _usable(peer: Peer, notes: dict[str, str]) -> bool:
     except Unavailable as err:
         notes[f"absent/{peer.name}"] = str(err)
         log.warning("%s %s", peer.name, err)
-    return f"absent/{peer.name}" not in notes
+        return False
+    return True
 
 
 def _round(bench: Bench, peers: Sequence[Peer], number: int, notes: dict[str, str]) -> Measures:
