@@ -27,6 +27,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Figure, Row, write_results
 from benchmarks.rounds import Goal, Rounds, percentile
 from benchmarks.running_service import RunningService
+from benchmarks.serving_document import write_document
 from benchmarks.serving_world import SHARED, World, exported, trained_run
 from contract.prompt import read_prompt, write_prompt
 from tests.redis_server import RedisServer
@@ -74,10 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = {name: str(getattr(options, name)) for name in told}
     facts["model"] = f"{world.bundle.manifest.name}, {_CANDIDATES} candidates"
     machine = describe_machine(("onnxruntime", "uvicorn"))
-    name = "graft" if options.replicas == 1 else "graft_replicas"
-    figures = figures_of(found, replicated=options.replicas > 1)
+    name, figures = "graft", figures_of(found, replicated=options.replicas > 1)
+    if options.replicas > 1:
+        name = "graft_replicas"
+        command = f'{COMMAND} ARGS="--replicas {options.replicas} --workers {options.workers}"'
+        figures = [figure.model_copy(update={"command": command}) for figure in figures]
     path = write_results(name, machine, figures, facts, options.results)
     log.info("written: %s", path.name)
+    if options.results == FOLDER:
+        write_document()
     return 0
 
 

@@ -17,6 +17,7 @@ import httpx
 
 from benchmarks.machine import describe_machine
 from benchmarks.results import Figure, write_results
+from benchmarks.serving_document import write_document
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "golden" / "tiny"
@@ -100,6 +101,7 @@ def main() -> None:
             )
         )  # fmt: skip
     write_results("images", describe_machine(), figures, {"starts": str(STARTS)})
+    write_document()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from benchmarks.open_loop import Caller, Outcome, get, post
 from benchmarks.results import Figure, write_results
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
+from benchmarks.serving_document import write_document
 from benchmarks.shop_bundle import REQUEST, write_shop_bundle
 
 COMMAND = "make bench-overload"
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = figures_of(rounds, options.deadline_ms)
     path = write_results("overload", describe_machine(("onnxruntime", "uvicorn")), figures, facts)
     log.info("written: %s", path.name)
+    write_document()
     return 0
 
 

@@ -29,6 +29,7 @@ from benchmarks.open_loop import Caller, Outcome, get, post
 from benchmarks.results import Figure, Row, write_results
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
+from benchmarks.serving_document import write_document
 from tests.redis_server import RedisServer
 
 COMMAND = "make bench-faults"
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = figures_of(found, options.deadline_ms)
     path = write_results("redis_faults", describe_machine(("redis", "hiredis")), figures, notes)
     log.info("written: %s", path.name)
+    write_document()
     return 0
 
 

@@ -1,6 +1,6 @@
 """docs/BENCHMARKS.md, written from benchmarks/results/ and from nothing else.
 
-results/serving.json, peers.json (each if there) --write_document--> a page of Markdown
+results/serving.json, peers.json, graft.json ... (each if there) --write_document--> a page
 
 `python -m benchmarks.serving_document` writes it; so do the benchmarks when they end.
 """
@@ -8,41 +8,94 @@ results/serving.json, peers.json (each if there) --write_document--> a page of M
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.quality_document import table
 from benchmarks.results import FOLDER, Figure, Results, read_results
 
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One results file on the page: its title, and what was compared with what."""
+
+    title: str
+    compared: str
+
+
 DOCUMENT = FOLDER.parents[1] / "docs" / "BENCHMARKS.md"
-_PARTS = {"serving": "Serving, by itself", "peers": "Beside other servers"}
-_COMPARED = {
-    "serving": "One worker on one core, the caller on another. 8 bits and exact (TASKGRAFT_EXACT) "
-    "are asked in turn; the bare loop is a process on the same core that runs the same graphs on "
-    "arrays made beforehand and does nothing else. A figure is the median of the rounds, with "
-    "the lowest and the highest; a ratio is taken within each round. Latencies and stages are of "
-    "one caller, rates of several. `even` and `poisson` ask at 70 % of the peak, whether or not "
-    "they are answered; random arrivals queue by themselves, so the goal is for even ones.",
-    "peers": "The same checkpoint. taskgraft gets raw ids, reads features and histories from its "
-    "own store, and runs its own graphs. Peers have no encoder and no feature store: they get "
-    "arrays that were encoded before the clock started, which spares them work that taskgraft "
-    "does, and run the plain export: one float32 graph in which every row carries its user's "
-    "fields and history. Each has an environment of its own and is set up as its documents advise "
-    "for one core (`benchmarks/peers/`): one worker, uvloop where it can use it, no log line per "
-    "request, arrays as bytes where its door takes bytes and else as base64 in JSON. Triton is "
-    "its Python backend with ONNX Runtime; no wheel carries its own ONNX Runtime backend. All "
-    "have one core and one ONNX Runtime thread; scores were checked equal before timing, exact "
-    "and peers' to 1e-5, 8 bits to what the export's gate allows.\n\n"
-    "Rates are of callers who ask again when they are answered (closed loop), at whichever of 4 "
-    "and 16 callers serves a server best. Latencies are of requests sent at a steady 70 % of that "
-    "server's own rate, whether or not they are answered (open loop), from the moment at which a "
-    "request was due. Only the best peer of each size is judged against the goal. Part of the "
-    "distance is the graph, not the server: it is what taskgraft's export is for.",
+_PARTS = {
+    "serving": Part(
+        "Serving, by itself",
+        "One worker on one core, the caller on another. 8 bits and exact (TASKGRAFT_EXACT) are "
+        "asked in turn; the bare loop is a process on the same core that runs the same graphs "
+        "on arrays made beforehand and does nothing else. A figure is the median of the rounds, "
+        "with the lowest and the highest; a ratio is taken within each round. Latencies and "
+        "stages are of one caller, rates of several. `even` and `poisson` ask at 70 % of the "
+        "peak, whether or not they are answered; random arrivals queue by themselves, so the "
+        "goal is for even ones.",
+    ),
+    "peers": Part(
+        "Beside other servers",
+        "The same checkpoint. taskgraft gets raw ids, reads features and histories from its own "
+        "store, and runs its own graphs. Peers have no encoder and no feature store: they get "
+        "arrays that were encoded before the clock started, which spares them work that "
+        "taskgraft does, and run the plain export: one float32 graph in which every row carries "
+        "its user's fields and history. Each has an environment of its own and is set up as its "
+        "documents advise for one core (`benchmarks/peers/`): one worker, uvloop where it can "
+        "use it, no log line per request, arrays as bytes where its door takes bytes and else "
+        "as base64 in JSON. Triton is its Python backend with ONNX Runtime; no wheel carries "
+        "its own ONNX Runtime backend. All have one core and one ONNX Runtime thread; scores "
+        "were checked equal before timing, exact and peers' to 1e-5, 8 bits to what the "
+        "export's gate allows.\n\n"
+        "Rates are of callers who ask again when they are answered (closed loop), at whichever "
+        "of 4 and 16 callers serves a server best. Latencies are of requests sent at a steady "
+        "70 % of that server's own rate, whether or not they are answered (open loop), from the "
+        "moment at which a request was due. Only the best peer of each size is judged against "
+        "the goal. Part of the distance is the graph, not the server: it is what taskgraft's "
+        "export is for.",
+    ),
+    "graft": Part(
+        "Grafting under load",
+        "Services of several workers under a steady load of 100 candidates for all tasks, sent "
+        "whether or not earlier ones are answered. Stretches of the load alone and of the same "
+        "load while one task is grafted and rolled back take turns; a ratio is of neighbouring "
+        "stretches. Whoever grafts is a process of its own, but on the same cores as all "
+        "others. A change is visible when every worker alive has told that it serves it. Every "
+        "answer is checked: one version, one set of scores.",
+    ),
+    "graft_replicas": Part(
+        "Grafting on several replicas",
+        "The same with several services that share one Redis as their task store.",
+    ),
+    "upgrade": Part(
+        "Another backbone under load",
+        "The same load while the whole backbone is exchanged for another one and back, nothing "
+        "kept for the way back.",
+    ),
+    "overload": Part(
+        "More than can be served",
+        "A service on one core is asked at 1, 2 and 3 times the rate that it reached, whether "
+        "or not it answers, with health checks beside it. Goodput is what is answered within "
+        "the deadline; the peak is measured before and after each load.",
+    ),
+    "redis_faults": Part(
+        "Redis in trouble",
+        "A service whose feature store is Redis, behind a proxy that makes trouble, under a "
+        "steady load of one user who was scored before and one who never was.",
+    ),
+    "images": Part(
+        "Images",
+        "The service's image, built by the project's container file, and the time from `run` "
+        "until all its workers are ready.",
+    ),
 }
 _OPENING = """# Benchmarks
 
-This page is written by `make bench` and `make bench-peers` from `benchmarks/results/`; no figure in
-it was typed.
+This page is written from `benchmarks/results/` by the benchmarks themselves (`make bench`,
+`bench-peers`, `bench-graft`, `bench-upgrade`, `bench-overload`, `bench-faults`, `bench-images`); no
+figure in it was typed. What the models are worth, and how fast they are trained, is in
+[QUALITY.md](QUALITY.md).
 """
 
 
@@ -59,35 +112,41 @@ def write_document(results: Path = FOLDER, document: Path = DOCUMENT) -> Path:
     """
     found = {n: read_results(n, results) for n in _PARTS if (results / f"{n}.json").exists()}
     if not found:
-        raise ValueError(f"{results} holds neither serving.json nor peers.json: run make bench")
+        raise ValueError(f"{results} holds no results of serving: run make bench")
     document.write_text(page(found), encoding="utf-8")
     return document
 
 
 def page(found: dict[str, Results]) -> str:
     """The whole text."""
-    judged = [f for results in found.values() for f in results.figures if f.holds is not None]
-    return "\n".join([_OPENING, _promises(judged), *(_part(n, r) for n, r in found.items())])
+    return "\n".join([_OPENING, _promises(found), *(_part(n, r) for n, r in found.items())])
 
 
-def _promises(judged: Sequence[Figure]) -> str:
-    kept = sum(figure.holds is True for figure in judged)
+def _promises(found: dict[str, Results]) -> str:
+    judged = [
+        (_PARTS[name].title, figure)
+        for name, results in found.items()
+        for figure in results.figures
+        if figure.holds is not None
+    ]
+    kept = sum(figure.holds is True for _, figure in judged)
     text = f"## What was promised\n\n{kept} of {len(judged)} goals hold on these runs.\n\n"
     # What does not hold comes first: it is what a reader must not overlook.
     rows = [
-        (*_row(figure), figure.goal or "", "holds" if figure.holds else "**does not hold**")
-        for figure in sorted(judged, key=lambda figure: figure.holds is True)
+        (title, *_row(figure), figure.goal or "", "holds" if figure.holds else "**does not hold**")
+        for title, figure in sorted(judged, key=lambda one: one[1].holds is True)
     ]
-    return text + table(("what", "measured", "unit", "goal", "verdict"), rows)
+    return text + table(("where", "what", "measured", "unit", "goal", "verdict"), rows)
 
 
 def _part(name: str, results: Results) -> str:
+    part = _PARTS[name]
     machine = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in results.machine.items())
     notes = "; ".join(f"{k.replace('/', ' ')}: {v}" for k, v in results.notes.items())
+    run = f"\n\nRun with {notes}." if notes else ""
     rows = [_row(figure) for figure in results.figures]
-    return (
-        f"## {_PARTS[name]}\n\n{_COMPARED[name]}\n\nMachine: {machine}.\n\nRun with {notes}.\n\n"
-        + table(("what", "measured", "unit"), rows)
+    return f"## {part.title}\n\n{part.compared}\n\nMachine: {machine}.{run}\n\n" + table(
+        ("what", "measured", "unit"), rows
     )
 
 

@@ -31,6 +31,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import Figure, Row, write_results
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
+from benchmarks.serving_document import write_document
 from contract.manifest import read_manifest
 from contract.prompt import read_prompt
 
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts = {name: str(getattr(options, name)) for name in ("workers", "rate", "changes")}
     machine = describe_machine(("onnxruntime", "uvicorn"))
     path = write_results("upgrade", machine, figures_of(found), facts)
-    log.info("written: %s", path.relative_to(_ROOT))
+    log.info("written: %s", path.name)
+    write_document()
     return 0
 
 

@@ -22,7 +22,9 @@ def test_what_does_not_hold_comes_first(tmp_path: Path) -> None:
     write_results("serving", {"cores": 2}, figures, folder=tmp_path)
     text = write_document(tmp_path, tmp_path / "page.md").read_text(encoding="utf-8")
     assert "1 of 2 goals hold" in text
-    assert text.index("| missed | 2 [1, 3] | x | >= 2 | **does not hold** |") < text.index("| kept")
+    assert text.index(
+        "| Serving, by itself | missed | 2 [1, 3] | x | >= 2 | **does not hold** |"
+    ) < text.index("| Serving, by itself | kept")
 
 
 def test_without_results_nothing_is_written(tmp_path: Path) -> None:
