@@ -164,6 +164,10 @@ def export(
         Path | None, typer.Option(help="Export this tuned prompt for the bundle instead.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The prompt file.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="What the bundle's prompts are tuned by; the backbone's own if unset."),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Scale the scores by the validation rows.")
     ] = False,
@@ -175,8 +179,10 @@ def export(
 
     screen = Screen(as_json=json)
     if prompt is None:
-        command.export(screen, checkpoint, bundle, data, calibrate=calibrate)
+        command.export(screen, checkpoint, bundle, data, calibrate=calibrate, given=config)
     else:
+        if config is not None:
+            raise Misuse("--config is for a bundle: a prompt brings what it was tuned by")
         command.prompt(screen, checkpoint, bundle, prompt, (data, out), calibrate=calibrate)
 
 

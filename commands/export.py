@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from commands.bundle_view import stored_bytes
+from commands.configuration import load_config
 from commands.screen import Screen, pairs, table
 from contract.prompt import Scalar
 from contract.prompt import read_prompt as read_prompt_file
@@ -20,17 +21,26 @@ from training.metrics import TaskMetrics
 
 
 def export(
-    screen: Screen, folder: Path, bundle: Path, data_dir: Path, *, calibrate: bool = False
+    screen: Screen,
+    folder: Path,
+    bundle: Path,
+    data_dir: Path,
+    *,
+    calibrate: bool = False,
+    given: str | None = None,
 ) -> None:
-    """Write a bundle; it appears only after its graphs scored like PyTorch."""
+    """Write a bundle; it appears only after its graphs scored like PyTorch.
+
+    given: the configuration that its prompts will be tuned by (the backbone's if None).
+    """
     checkpoint = read_checkpoint(folder)
     prepared = prepare(checkpoint.card.config, data_dir, checkpoint.lookups)
     before, found = checkpoint.card.metrics["test"], dict[str, Platt]()
     if calibrate:
         checkpoint, found = calibrated(checkpoint, prepared)
-    result = export_bundle(
-        checkpoint, prepared.valid, bundle, ExportOptions(provenance=_told(found))
-    )
+    prompts = None if given is None else load_config(given).tune
+    options = ExportOptions(prompts=prompts, provenance=_told(found))
+    result = export_bundle(checkpoint, prepared.valid, bundle, options)
     after = checkpoint.card.metrics["test"]
     document = {
         "bundle": bundle,

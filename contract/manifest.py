@@ -115,7 +115,8 @@ class Manifest(_Frozen):
         name: of the model, from its configuration.
         fingerprint: sha256 of the frozen backbone; a prompt names the one it was tuned on.
         table_rows: V, the number of rows that ids may name.
-        prompt_head: its inputs are the representation and then prompt_tensors with a leading P.
+        prompt_head: its inputs are the representation and then prompt_tensors with a leading P;
+            the representation holds events only where prompts read them.
         prompt_tensors: one prompt's tensors, without P.
         tolerance: the largest accepted difference between PyTorch's scores and this bundle's.
         provenance: how it was made; shown, never acted on.

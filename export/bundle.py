@@ -28,6 +28,7 @@ from export.modules import (
     BackboneGraph,
     HeadGraph,
     PromptHeadGraph,
+    event_specs,
     prompt_specs,
     representation_specs,
 )
@@ -35,7 +36,10 @@ from export.parity import PROMPTS, Graphs, check_parity, check_serving
 from export.quality import ServingSession
 from export.serving import ServingOptions, write_serving
 from training.checkpoint import Checkpoint
+from training.config import TuneConfig
 from training.dataset import Dataset
+from training.dtrn_bank import CONDITIONED, DtrnPromptBank
+from training.dtrn_prompt import DtrnPrompt, new_prompt
 from training.metrics import TaskMetrics
 from training.model import MultiTaskModel
 from training.prompt import PromptHead
@@ -74,10 +78,13 @@ class ExportOptions:
     Attributes:
         tolerance: the largest accepted difference in probability from PyTorch.
         serving: of the graphs that answer requests.
+        prompts: how the bundle's prompts will be tuned, which decides their form; by default as
+            the checkpoint says.
         provenance: what else the manifest shall tell of the bundle's making.
     """
 
     tolerance: float = TOLERANCE
+    prompts: TuneConfig | None = None
     serving: ServingOptions = field(default_factory=ServingOptions)
     provenance: Mapping[str, Scalar] = field(default_factory=dict)
 
@@ -100,11 +107,12 @@ def export_bundle(
     Raises:
         ParityError: the graphs do not score as PyTorch does; nothing was published.
         ExportError: the model cannot be exported.
+        ConfigError: the backbone cannot have such prompts.
     """
     started = perf_counter()
     options = options or ExportOptions()
     model = checkpoint.model.eval()
-    prompts = _fresh_prompts(checkpoint)
+    prompts = _fresh_prompts(model, options.prompts or checkpoint.card.config.tune)
     tensors = prompt_specs(prompts[0])
     with written_aside(folder) as aside:
         traced, place = trace(model, tensors), GraphFolder(aside)
@@ -137,29 +145,32 @@ def export_bundle(
     return ExportResult(folder, manifest, parity, perf_counter() - started)
 
 
-def _fresh_prompts(checkpoint: Checkpoint) -> list[PromptHead]:
+def _fresh_prompts(model: MultiTaskModel, config: TuneConfig) -> list[PromptHead | DtrnPrompt]:
     """Untrained prompts of the configured kind: they fix the shape, and prove the graph."""
-    model, config = checkpoint.model, checkpoint.card.config.tune
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        return [PromptHead(config, model.prompt_shape(), model.mixer.keys) for _ in range(PROMPTS)]
+        return [new_prompt(config, model) for _ in range(PROMPTS)]
 
 
 def trace(model: MultiTaskModel, tensors: Sequence[TensorSpec]) -> Traced:
     """Export every graph of a model; tensors are those of one prompt."""
-    representation = representation_specs(model)
-    outputs = [spec.name for spec in representation if spec.name != "row_user"]
-    keys = None if any(spec.name == "keys" for spec in tensors) else model.mixer.keys
-    bank = PromptBank(keys)
     names = [spec.name for spec in tensors]
+    conditioned = CONDITIONED in names
+    representation = representation_specs(model)
+    read = (*representation, *event_specs(model)) if conditioned else representation
+    outputs = [spec.name for spec in read if spec.name != "row_user"]
+    keys = None if "keys" in names else model.mixer.keys
+    bank = DtrnPromptBank(model, keys) if conditioned else PromptBank(keys)
     stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
     return Traced(
-        backbone=to_onnx(BackboneGraph(model), model.schema.inputs(), outputs),
+        backbone=to_onnx(
+            BackboneGraph(model, with_events=conditioned), model.schema.inputs(), outputs
+        ),
         heads={
             task: to_onnx(HeadGraph(model.head(at)), representation, ["score"])
             for at, task in enumerate(model.tasks)
         },
-        prompt_head=to_onnx(PromptHeadGraph(bank, names), [*representation, *stacked], ["scores"]),
+        prompt_head=to_onnx(PromptHeadGraph(bank, names), [*read, *stacked], ["scores"]),
     )
 
 

@@ -4,7 +4,8 @@
     HeadGraph         representation                      -> score
     PromptHeadGraph   representation + prompt tensors (P) -> scores
 
-A part of h that has no columns is neither an output nor an input.
+A part of h that has no columns is neither an output nor an input. Where prompts condition a DTRN
+backbone, events and known are outputs of the first and inputs of the last.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.schema import FeatureSchema, TensorSpec
+from training.dtrn import DtrnBottom
+from training.dtrn_bank import DtrnPromptBank
+from training.dtrn_prompt import DtrnPrompt
 from training.inputs import Inputs
 from training.model import MultiTaskModel
 from training.prompt import PromptHead
 from training.prompt_bank import PromptBank
+from training.representation import Events, Representation, join
 
 Arrays = dict[str, Tensor]
 
@@ -60,16 +65,19 @@ _AT_USER = {"user_ids", "user_dense", "user_bags", "history"}
 
 
 class BackboneGraph(nn.Module):
-    """represent(), flattened to tensors."""
+    """represent(), flattened to tensors; with_events ends them with the events."""
 
-    def __init__(self, model: MultiTaskModel) -> None:
+    def __init__(self, model: MultiTaskModel, *, with_events: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.with_events = with_events
 
     def forward(self, arrays: Arrays) -> tuple[Tensor, ...]:
         representation = self.model.represent(inputs_of(self.model.schema, arrays))
         user, item, _, shared, specific = representation.tensors()
-        return tuple(t for t in (user, item, shared, specific) if t is not None)
+        found = tuple(t for t in (user, item, shared, specific) if t is not None)
+        events = representation.events if self.with_events else None
+        return found if events is None else (*found, events.tokens, events.known)
 
 
 class HeadGraph(nn.Module):
@@ -86,20 +94,22 @@ class HeadGraph(nn.Module):
 class PromptHeadGraph(nn.Module):
     """The probabilities of P prompts, (N, P)."""
 
-    def __init__(self, bank: PromptBank, names: Sequence[str]) -> None:
+    def __init__(self, bank: PromptBank | DtrnPromptBank, names: Sequence[str]) -> None:
         super().__init__()
         self.bank = bank
         self.names = tuple(names)
 
     def forward(self, arrays: Arrays) -> tuple[Tensor]:
-        tensors = {name: arrays[name] for name in self.names}
-        return (self.bank(*representation_of(arrays), tensors),)
+        h_user, h_item, row_user, shared, specific = representation_of(arrays)
+        events = Events(arrays["events"], arrays["known"]) if "events" in arrays else None
+        seen = Representation(join(h_user, h_item, row_user), shared, specific, None, events)
+        return (self.bank(seen, {name: arrays[name] for name in self.names}),)
 
 
 def representation_of(
     arrays: Arrays,
 ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
-    """h_user, h_item, row_user, shared, specific: what heads and the prompt bank take."""
+    """h_user, h_item, row_user, shared, specific: what heads take."""
     return (
         arrays.get("h_user"),
         arrays.get("h_item"),
@@ -123,7 +133,18 @@ def representation_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def prompt_specs(head: PromptHead) -> tuple[TensorSpec, ...]:
+def event_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
+    """The events at a graph boundary; none but of a dtrn bottom."""
+    if not isinstance(model.bottom, DtrnBottom):
+        return ()
+    behaviours, width = len(model.schema.behaviours), model.bottom.dtrn.width
+    return (
+        TensorSpec("events", "float32", ("U", behaviours, "L", width)),
+        TensorSpec("known", "float32", ("U", behaviours, "L")),
+    )
+
+
+def prompt_specs(head: PromptHead | DtrnPrompt) -> tuple[TensorSpec, ...]:
     """One prompt's tensors, as any prompt of this backbone must bring them."""
     return tuple(
         TensorSpec(name, "float32", tuple(tensor.shape))

@@ -24,12 +24,14 @@ from export.modules import inputs_of
 from export.quality import ServingSession
 from export.session import GraphSession
 from training.dataset import Dataset
+from training.dtrn_prompt import DtrnPrompt
 from training.model import MultiTaskModel
 from training.prompt import PromptHead
 
 ROW_COUNTS = (1, 2, 3, 7, 64, 500)
 USER_COUNTS = (1, 3)
 PROMPTS = 3
+Prompt = PromptHead | DtrnPrompt
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -59,7 +61,7 @@ class Sessions:
 
 
 def check_parity(
-    model: MultiTaskModel, prompts: list[PromptHead], graphs: Graphs, tolerance: float
+    model: MultiTaskModel, prompts: Sequence[Prompt], graphs: Graphs, tolerance: float
 ) -> float:
     """Compare all tasks and some prompts on many calls; the largest difference in probability.
 
@@ -119,7 +121,7 @@ def _difference(
 
 
 def expected_scores(
-    model: MultiTaskModel, prompts: list[PromptHead], arrays: Arrays
+    model: MultiTaskModel, prompts: Sequence[Prompt], arrays: Arrays
 ) -> dict[str, NDArray[np.float32]]:
     """PyTorch's probabilities, (N,) per task and prompt."""
     inputs = inputs_of(model.schema, {n: torch.from_numpy(a) for n, a in arrays.items()})
@@ -172,6 +174,6 @@ def _draw(
     return arrays
 
 
-def _stack(prompts: list[PromptHead]) -> Arrays:
+def _stack(prompts: Sequence[Prompt]) -> Arrays:
     tensors = [prompt.bank_tensors() for prompt in prompts]
     return {name: torch.stack([t[name] for t in tensors]).numpy() for name in tensors[0]}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from contract.bundle import Bundle, open_bundle
 from contract.manifest import Manifest
@@ -29,6 +30,7 @@ from export.golden import golden_call
 from export.parity import Graphs, Sessions
 from training.checkpoint import Checkpoint, PromptCheckpoint
 from training.dataset import Dataset
+from training.dtrn_bank import CONDITIONED, beside_conditioned
 from training.inputs import Inputs
 from training.report import attention_at
 
@@ -65,12 +67,7 @@ def export_prompt(
             f"the bundle holds backbone {manifest.fingerprint[:12]}, the prompt was tuned on "
             f"{checkpoint.card.fingerprint[:12]}: export that backbone first"
         )
-    tensors = {name: t.numpy() for name, t in prompt.head.bank_tensors().items()}
-    if tensors.keys() != {spec.name for spec in manifest.prompt_tensors}:
-        raise ExportError(
-            "the bundle serves prompts with other tensors; tune with the prompt_keys, expert_units "
-            "and tower_units that the backbone was exported with"
-        )
+    tensors = _tensors(prompt, manifest)
     inputs, arrays = golden_call(checkpoint.schema, dataset)
     with torch.no_grad():
         scores = torch.sigmoid(prompt.head(checkpoint.model.represent(inputs))).numpy()
@@ -79,6 +76,20 @@ def export_prompt(
     data = write_prompt(header, tensors, arrays, scores)
     _prove(opened, read_prompt(data))
     return data
+
+
+def _tensors(prompt: PromptCheckpoint, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
+    """In the form of the bundle's prompts; where those are conditioned, plain ones fit as well."""
+    found = prompt.head.bank_tensors()
+    shapes = {spec.name: tuple(map(int, spec.shape)) for spec in manifest.prompt_tensors}
+    if CONDITIONED in shapes and CONDITIONED not in found:
+        found = beside_conditioned(found, shapes)
+    if found.keys() != shapes.keys():
+        raise ExportError(
+            "the bundle serves prompts with other tensors; tune with the dtrn, prompt_keys, "
+            "expert_units and tower_units that the backbone was exported with"
+        )
+    return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 def _attention(

@@ -7,6 +7,7 @@ torch, and every later version must still open them.
 tiny            has every kind of field, one that only a request can tell among them
 tiny_retrained  the same on a later log, with users that the first did not know
 wide            knows all of an item from its catalogue, and has products large enough for 8 bits
+dtrn            takes prompts that condition it: share is one, skip a plain one
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from training.tune import tune
 
 GOLDEN = Path(__file__).parent / "golden"
 TINY, RETRAINED, WIDE = GOLDEN / "tiny", GOLDEN / "tiny_retrained", GOLDEN / "wide"
+DTRN = GOLDEN / "dtrn"
 NEW_TASKS = ("share", "skip")
 USERS, ITEMS, ROWS = 30, 20, 900
 CONFIG: dict[str, Any] = {
@@ -83,6 +85,17 @@ WIDE_CONFIG = CONFIG | {
     "name": "wide",
     "features": [f for f in CONFIG["features"] if f["name"] != "distance"],
     "model": {"embedding_dim": 4, "expert_units": [80, 64], "tower_units": [6]},
+}
+DTRN_CONFIG = WIDE_CONFIG | {
+    "name": "dtrn",
+    "model": CONFIG["model"]
+    | {
+        "bottom": "dtrn",
+        "mixer": "mmoe",
+        "shared_experts": 2,
+        "dtrn": {"width": 8, "condition_width": 4, "hyper_width": 6},
+    },
+    "tune": CONFIG["tune"] | {"dtrn": True},
 }
 
 
@@ -139,10 +152,11 @@ def exported(
 
 
 def prompt_file(checkpoint: Checkpoint, prepared: Prepared, task: str, bundle: Path) -> bytes:
-    """A tuned prompt's file."""
+    """A tuned prompt's file; skip never conditions the backbone."""
     config = checkpoint.card.config
     wanted = next(t for t in config.tasks if t.name == task)
-    result = tune(checkpoint, prepared, wanted, config.tune)
+    switches = config.tune.model_copy(update={"dtrn": config.tune.dtrn and task != "skip"})
+    result = tune(checkpoint, prepared, wanted, switches)
     return export_prompt(checkpoint, result.prompt, prepared.test, bundle)
 
 
@@ -162,6 +176,11 @@ def build(out: Path, wanted: Mapping[str, Any], seed: int) -> None:
 
 
 if __name__ == "__main__":
-    known = {"tiny": (CONFIG, 0), "tiny_retrained": (CONFIG, 6), "wide": (WIDE_CONFIG, 0)}
+    known = {
+        "tiny": (CONFIG, 0),
+        "tiny_retrained": (CONFIG, 6),
+        "wide": (WIDE_CONFIG, 0),
+        "dtrn": (DTRN_CONFIG, 0),
+    }
     for name in sys.argv[1:]:
         build(GOLDEN / name, *known[name])

@@ -70,6 +70,7 @@ def test_without_arguments_there_is_help() -> None:
         ("score", "1"),
         ("tasks",),
         ("serve", "x", "--port", "many"),
+        ("export", "backbone", "bundle", "--prompt", "prompt", "--config", "movielens"),
         ("tokens", "new", "me", "--scope", "everything"),
         ("tokens", "new", "me", "--scope", "graft", "--days", "0"),
         ("train", "no-such.toml"),

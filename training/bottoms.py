@@ -18,6 +18,7 @@ from contract.schema import FeatureSchema
 from training.embedding import FeatureEmbedding
 from training.inputs import Inputs
 from training.mlp import Init
+from training.representation import Events
 from training.split import Split, unflatten
 
 
@@ -28,6 +29,7 @@ class Views:
     own: Split
     gate: Split
     base: Split
+    events: Events | None = None  # of a dtrn bottom
 
     @property
     def coincide(self) -> bool:

@@ -20,10 +20,9 @@ from training.checkpoint import Checkpoint, PromptCheckpoint, Split
 from training.dataset import Prepared
 from training.errors import ConfigError, TrainingError
 from training.evaluate import evaluate, predict
-from training.frozen import frozen_examples
+from training.frozen import frozen_examples, live_examples
 from training.metrics import Resampling, TaskMetrics
 from training.mlp import StackedMLP
-from training.prompt import PromptHead
 
 _STEPS, _SETTLED, _RIDGE = 100, 1e-12, 1e-9
 
@@ -112,14 +111,13 @@ def calibrated_prompt(
     """A copy of a prompt with a calibrated tower; prepared holds its task's labels.
 
     Raises:
-        ConfigError: a DTRN prompt, which is not served.
         TrainingError: its scores do not rise with its label.
     """
-    head = copy.deepcopy(prompt.head).eval()
-    if not isinstance(head, PromptHead):
-        raise ConfigError("a DTRN prompt is not served, so there is nothing to calibrate")
+    model = checkpoint.model
+    head = copy.deepcopy(prompt.head, {id(model): model}).eval()  # which a DTRN prompt holds
     splits: tuple[Split, ...] = ("valid", "test")
-    examples = frozen_examples(checkpoint, prepared, prompt.card.task, splits)
+    see = live_examples if prompt.card.config.dtrn else frozen_examples
+    examples = see(checkpoint, prepared, prompt.card.task, splits)
     valid = examples["valid"]
     found = fit_platt(valid.logits(head), valid.labels[valid.rows], prompt.card.task)
     _scale(head.tower, 0, found)

@@ -22,7 +22,7 @@ from torch import Tensor
 from training.checkpoint import Checkpoint
 from training.config import ModelConfig, TaskConfig, TrainConfig
 from training.dataset import Prepared
-from training.dtrn_prompt import BoundPrompt, DtrnPrompt, takes_dtrn_prompts
+from training.dtrn_prompt import DtrnPrompt, takes_dtrn_prompts
 from training.evaluate import measure_tasks, predict
 from training.fit import fit
 from training.frozen import Examples, frozen_examples, live_examples
@@ -164,9 +164,8 @@ class _Bench:
             ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
         if takes_dtrn_prompts(model):
             live = live_examples(self.checkpoint, self.prepared, self.task.name)
-            ways.append(
-                self._headed("prompt (dtrn)", live, self._dtrn_prompt, _Time(0.0, 0.0), progress)
-            )
+            make_dtrn = partial(DtrnPrompt, self.config.tune, model)
+            ways.append(self._headed("prompt (dtrn)", live, make_dtrn, _Time(0.0, 0.0), progress))
         return ways
 
     @property
@@ -176,10 +175,6 @@ class _Bench:
     def _tower(self) -> SharedTower:
         units = self.checkpoint.card.config.model.tower_units
         return SharedTower(self.checkpoint.model.mixer.width, units)
-
-    def _dtrn_prompt(self) -> BoundPrompt:
-        model = self.checkpoint.model
-        return BoundPrompt(DtrnPrompt(self.config.tune, model), model)
 
     def _fitted(
         self, name: str, model: ModelConfig, tasks: tuple[TaskConfig, ...], progress: Progress

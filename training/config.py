@@ -168,7 +168,8 @@ class TuneConfig(Section):
 
     expert_units, if any, are the hidden units of an expert of the new task's own
     (training/prompt_expert.py). tower_units are the backbone's unless given. dtrn conditions a DTRN
-    backbone on the new task (training/dtrn_prompt.py).
+    backbone on the new task (training/dtrn_prompt.py). What a bundle is exported with decides which
+    prompts it takes.
     """
 
     fusion: Literal["attention", "uniform", "similarity"] = "attention"

@@ -22,6 +22,7 @@ from training.dtrn_transformer import ConditionedTransformer, Conditions
 from training.embedding import FeatureEmbedding
 from training.errors import ConfigError
 from training.inputs import Inputs
+from training.representation import Events
 from training.split import Split
 
 
@@ -54,11 +55,12 @@ class DtrnBottom(nn.Module):
 
     def forward(self, inputs: Inputs) -> Views:
         fields = self.fields(self.embedding, inputs)
-        interests = self.interests(inputs, self.conditions())  # (T, N or U, M, w)
+        events = self.sequences(self.embedding, inputs.history)
+        interests = self.interests(fields, events, self.conditions())  # (T, N or U, M, w)
         stacked = self._beside(fields, interests.flatten(2))
         base = self._beside(fields, interests.mean(dim=0).flatten(1))
         refined = stacked if self.refinement is None else self.refinement(stacked)
-        return Views(own=refined, gate=refined, base=base)
+        return Views(own=refined, gate=refined, base=base, events=events)
 
     def new_refinement(self, tasks: int) -> Refinement | None:
         """A refinement that does nothing yet; None if it is switched off."""
@@ -69,22 +71,22 @@ class DtrnBottom(nn.Module):
             tasks, self.user_fields, self.item_fields, per=self.dtrn.trm, doubled=doubled
         )
 
-    def unrefined(self, inputs: Inputs, gamma: Tensor) -> Split:
-        """Fields beside interests under gamma (T', M, sites, 2, w), as T' views."""
-        fields = self.fields(self.embedding, inputs)
-        return self._beside(fields, self.interests(inputs, gamma).flatten(2))
+    def reading(self, base: Split, events: Events, gamma: Tensor) -> Split:
+        """The rows of a base once more, unrefined, with interests under gamma: T' views."""
+        fields = self.fields.among(base)
+        return self._beside(fields, self.interests(fields, events, gamma).flatten(2))
 
-    def interests(self, inputs: Inputs, gamma: Tensor) -> Tensor:
+    def interests(self, fields: Split, events: Events, gamma: Tensor) -> Tensor:
         """(T', N, M, w), or with mean pooling (T', U, M, w), under gamma (T', M, sites, 2, w)."""
-        tokens, known = self.sequences(self.embedding, inputs.history)
-        y: Tensor = self.transformer(tokens, known, gamma)  # (U, T', M, L, w)
+        known = events.known
+        y: Tensor = self.transformer(events.tokens, known, gamma)  # (U, T', M, L, w)
         empty = (known.sum(-1) == 0).to(y.dtype)  # (U, M)
         if self.pooling is None:
             pooled = mean_pooling(y, known)
         else:
-            candidate = self.sequences.candidate(self.embedding, inputs)
-            pooled = self.pooling(y, known, candidate, inputs.row_user)  # (T', N, M, w)
-            empty = empty.index_select(0, inputs.row_user)
+            candidate = self.sequences.candidate(fields.item)
+            pooled = self.pooling(y, known, candidate, fields.row_user)  # (T', N, M, w)
+            empty = empty.index_select(0, fields.row_user)
         # An empty sequence pools to exactly 0, so it becomes exactly its learned vector.
         result: Tensor = pooled + empty.unsqueeze(-1) * self.sequences.nothing
         return result
@@ -93,8 +95,8 @@ class DtrnBottom(nn.Module):
         """Fields and interests in one Split; interests may be T views of (N or U, M * w)."""
         user, item = fields.user, fields.item
         if interests.ndim > user.ndim:
-            user = user.expand(len(interests), -1, -1)
-            item = item.expand(len(interests), -1, -1)
+            views = interests.shape[0]  # a traced len is a constant
+            user, item = user.expand(views, -1, -1), item.expand(views, -1, -1)
         if self.at_rows:
             item = torch.cat([item, interests], dim=-1) if item.shape[-1] else interests
         else:
@@ -110,6 +112,7 @@ class FieldColumns(nn.Module):
 
     def __init__(self, schema: FeatureSchema, d: int) -> None:
         super().__init__()
+        self.d = d
         self.columns = Columns(schema)
         dense = self.columns.user_dense + self.columns.item_dense
         self.dense = nn.Linear(dense, d) if dense else None
@@ -126,6 +129,11 @@ class FieldColumns(nn.Module):
         nothing = embedding.table.new_empty((0, 0))
         return Split(_beside(user, nothing), _beside(item, nothing), inputs.row_user)
 
+    def among(self, base: Split) -> Split:
+        """The fields that stand in a base, in front of the interests."""
+        user, item = base.user[:, : self.user * self.d], base.item[:, : self.item * self.d]
+        return Split(user, item, base.row_user)
+
     def _projected(self, inputs: Inputs, dense: nn.Linear) -> Tensor:
         dtype = dense.weight.dtype
         if not self.dense_at_rows:
@@ -141,22 +149,24 @@ class Sequences(nn.Module):
     def __init__(self, schema: FeatureSchema, config: DtrnConfig, d: int) -> None:
         super().__init__()
         at_item = [f.name for f in schema.at("item") if f.kind != "dense"]
-        self.attributes = tuple(at_item.index(name) for name in schema.history_fields)
+        first = int(bool(schema.dense("item")))  # their pseudo-field stands in front
+        self.d = d
+        self.attributes = tuple(first + at_item.index(name) for name in schema.history_fields)
         self.token = nn.Linear(len(self.attributes) * d, config.width)
         self.position = nn.Parameter(torch.randn(schema.history_length, config.width) * 0.02)
         self.nothing = nn.Parameter(torch.zeros(len(schema.behaviours), config.width))
 
-    def forward(self, embedding: FeatureEmbedding, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (U, M, L, w), zero where padded, and known (U, M, L), 1 or 0."""
+    def forward(self, embedding: FeatureEmbedding, history: Tensor) -> Events:
+        """The events of history (U, M, L, A)."""
         events = embedding.look_up(history).flatten(3)  # (U, M, L, A * d)
         known = history[..., 0].ne(PADDING).to(events.dtype)
         tokens = self.token(events) + self.position[: history.shape[2]]
-        return tokens * known.unsqueeze(-1), known
+        return Events(tokens * known.unsqueeze(-1), known)
 
-    def candidate(self, embedding: FeatureEmbedding, inputs: Inputs) -> Tensor:
-        """The rows' items as tokens without a position, (N, w)."""
-        fields = embedding.item_fields(inputs)  # (N, Fi, d)
-        chosen = torch.cat([fields[:, i] for i in self.attributes], dim=-1)
+    def candidate(self, fields: Tensor) -> Tensor:
+        """The rows' items as tokens without a position, (N, w), from their fields (N, Fi * d)."""
+        starts = [at * self.d for at in self.attributes]
+        chosen = torch.cat([fields[:, start : start + self.d] for start in starts], dim=-1)
         token: Tensor = self.token(chosen)
         return token
 

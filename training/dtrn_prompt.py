@@ -4,8 +4,9 @@
     [fields, interests] --Refinement_new--> r_new (in place of h)
     o_new = sum_x softmax(W_x r_new)_x f_x(r_new) over all frozen experts: one more source
 
-It reads inputs, not only a Representation: about the cost of one more task of the backbone, and no
-cache while it is tuned. It has no graph yet: it can be tuned and measured, not exported.
+Representation with its events --DtrnPrompt--> logits (N,); bank_tensors() is what
+training/dtrn_bank.py serves. It costs about as much as one more task of the backbone, and there is
+no cache of all events, so the backbone runs along while it is tuned.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from training.config import TuneConfig
 from training.dtrn import DtrnBottom
 from training.errors import ConfigError
-from training.inputs import Inputs
 from training.mixer import mix_pool
 from training.mlp import Layers, StackedMLP
 from training.model import MultiTaskModel
@@ -34,19 +34,19 @@ class DtrnPrompt(nn.Module):
 
     def __init__(self, config: TuneConfig, model: MultiTaskModel) -> None:
         super().__init__()
-        bottom = _dtrn(model)
+        bottom = dtrn_bottom(model)
         if bottom.conditions.network is None:
             raise ConfigError("a DTRN prompt needs the hypernetwork; this backbone is baked")
+        self._backbone = (model,)  # in a tuple it stays out of the parameters
         width = bottom.user_width + bottom.item_width
         self.task = nn.Parameter(bottom.conditions.task.detach().mean(dim=0))  # u_new, (d_c,)
         self.refinement = bottom.new_refinement(1)
         experts = sum(stack.groups for stack in model.mixer.expert_stacks())
         self.choice = StackedMLP(1, width, Layers((), out=experts, bias=False), penalised=False)
         plain = model.prompt_shape()
-        refined = self.refinement is not None  # and so of the row alone
         shape = PromptShape(
-            user_width=0 if refined else plain.user_width,
-            item_width=width if refined else plain.item_width,
+            user_width=0,  # r_new is of the row alone
+            item_width=width,
             width=plain.width,
             tasks=plain.tasks,
             tower_units=plain.tower_units,
@@ -54,57 +54,69 @@ class DtrnPrompt(nn.Module):
         )
         self.head = PromptHead(config, shape, model.mixer.keys)
 
-    def forward(self, model: MultiTaskModel, inputs: Inputs) -> Tensor:
-        """Logits (N,); model is the frozen backbone, in eval mode."""
-        with torch.no_grad():
-            seen = model.represent(inputs)
-        r_new = self.refined(model, inputs)
-        own = self._own_source(model, r_new).unsqueeze(1)  # (N, 1, m)
+    @property
+    def tower(self) -> StackedMLP:
+        """The head's."""
+        return self.head.tower
+
+    def forward(self, seen: Representation) -> Tensor:
+        """Logits (N,); seen holds events."""
+        r_new = self.refined(seen)
+        own = own_source(self._backbone[0], r_new, self.choice(r_new)).unsqueeze(1)  # (N, 1, m)
         specific = torch.cat([seen.specific, own], dim=1)
         logits: Tensor = self.head(Representation(r_new, seen.shared, specific, seen.keys))
         return logits
 
-    def refined(self, model: MultiTaskModel, inputs: Inputs) -> Split:
-        """r_new, one view of N rows."""
-        bottom = _dtrn(model)
-        gamma = bottom.conditions.of_tasks(self.task.unsqueeze(0))  # (1, M, sites, 2, w)
-        r = bottom.unrefined(inputs, gamma)
-        return (r if self.refinement is None else self.refinement(r)).unstacked()
+    def refined(self, seen: Representation) -> Split:
+        """r_new, one view of N rows, each of its own."""
+        r = reading(self._backbone[0], seen, self._condition())
+        refined = r if self.refinement is None else self.refinement(r)
+        return Split.rows(refined.materialised().squeeze(0))
+
+    def heard(self, seen: Representation) -> Tensor:
+        """As PromptHead.heard; the last source is the prompt's own."""
+        r_new = self.refined(seen)
+        return self.head.heard(Representation(r_new, seen.shared, seen.specific, seen.keys))
 
     def trained_parameters(self) -> int:
         """How many numbers tuning learns."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    @torch.no_grad()
     def bank_tensors(self) -> dict[str, Tensor]:
-        """There is no serving form.
+        """The head's serving form, and what the hypernetwork makes of the task; matrices [in, out].
 
-        Raises:
-            ConfigError: always.
+        conditioned is 1: a plain prompt in the same bank has 0 (training/dtrn_bank.py).
         """
-        return self.head.bank_tensors()
+        tensors = {
+            "conditioned": self.task.new_ones(1),
+            "condition": self._condition()[0],  # (M, sites, 2, w)
+            "choice.w": self.choice.weights[0][0].mT,  # (Dh, X)
+        }
+        if self.refinement is not None:
+            weigh = self.refinement.weigh
+            for layer, (weight, bias) in enumerate(zip(weigh.weights, weigh.biases, strict=True)):
+                tensors[f"refine.w{layer}"] = weight[0].mT
+                tensors[f"refine.b{layer}"] = bias[0]
+        own = {name: t.detach().contiguous().clone() for name, t in tensors.items()}
+        return self.head.bank_tensors() | own
 
-    def _own_source(self, model: MultiTaskModel, r_new: Split) -> Tensor:
-        experts = torch.cat([stack(r_new) for stack in model.mixer.expert_stacks()])  # (X, N, m)
-        weights = torch.softmax(self.choice(r_new), dim=-1)  # (1, N, X)
-        return mix_pool(weights, experts)[0]
+    def _condition(self) -> Tensor:
+        """What the hypernetwork makes of u_new, (1, M, sites, 2, w)."""
+        return dtrn_bottom(self._backbone[0]).conditions.of_tasks(self.task.unsqueeze(0))
 
 
-class BoundPrompt(nn.Module):
-    """A DTRN prompt with its backbone at hand, which stays out of its parameters."""
+def reading(model: MultiTaskModel, seen: Representation, condition: Tensor) -> Split:
+    """Seen rows under conditions (P, M, sites, 2, w), unrefined: P views."""
+    if seen.events is None:
+        raise ValueError("a DTRN prompt reads events, which this representation lacks")
+    return dtrn_bottom(model).reading(seen.h, seen.events, condition)
 
-    def __init__(self, prompt: DtrnPrompt, model: MultiTaskModel) -> None:
-        super().__init__()
-        self.prompt = prompt
-        self._model = (model,)
 
-    @property
-    def tower(self) -> StackedMLP:
-        return self.prompt.head.tower
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (N,)."""
-        logits: Tensor = self.prompt(self._model[0], inputs)
-        return logits
+def own_source(model: MultiTaskModel, rows: Split, choice: Tensor) -> Tensor:
+    """The frozen experts on R rows, mixed by the softmax of choice (1, R, X): (R, m)."""
+    experts = torch.cat([stack(rows) for stack in model.mixer.expert_stacks()])  # (X, R, m)
+    return mix_pool(torch.softmax(choice, dim=-1), experts)[0]
 
 
 def takes_dtrn_prompts(model: MultiTaskModel) -> bool:
@@ -129,7 +141,8 @@ def new_prompt(config: TuneConfig, model: MultiTaskModel) -> PromptHead | DtrnPr
     return PromptHead(config, model.prompt_shape(), model.mixer.keys)
 
 
-def _dtrn(model: MultiTaskModel) -> DtrnBottom:
+def dtrn_bottom(model: MultiTaskModel) -> DtrnBottom:
+    """Raises ConfigError for a model without."""
     if not isinstance(model.bottom, DtrnBottom):
         raise ConfigError(
             f"a DTRN prompt needs the bottom 'dtrn', not {model.config.bottom!r};"

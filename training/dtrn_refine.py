@@ -99,12 +99,19 @@ class Refinement(nn.Module):
 
     def forward(self, r: Split) -> Split:
         """T views, refined."""
+        return self.refined(r, self.weigh(self.weighed_by(r)))
+
+    def weighed_by(self, r: Split) -> Split:
+        """What the networks read, z."""
         if self.per == "element":
-            return Split.rows(r.materialised() * self._weights(r))
-        means = Split(
-            _means(r.user, self.user_blocks), _means(r.item, self.item_blocks), r.row_user
-        )
-        weights = self._weights(means)  # (T, N, fields)
+            return r
+        return Split(_means(r.user, self.user_blocks), _means(r.item, self.item_blocks), r.row_user)
+
+    def refined(self, r: Split, logits: Tensor) -> Split:
+        """T views by what the networks said of them, (T, N, inputs)."""
+        weights = self.scale * torch.sigmoid(logits)
+        if self.per == "element":
+            return Split.rows(r.materialised() * weights)
         on_user, on_item = torch.split(
             weights, [len(self.user_blocks), len(self.item_blocks)], dim=-1
         )
@@ -116,9 +123,6 @@ class Refinement(nn.Module):
         if torch.compiler.is_exporting() or r.user.shape[-2] == 1:
             return refined
         return Split.rows(refined.materialised())
-
-    def _weights(self, z: Split) -> Tensor:
-        return self.scale * torch.sigmoid(self.weigh(z))
 
 
 def _blocks(widths: Sequence[int]) -> Tensor:

@@ -2,7 +2,7 @@
 
     model, Dataset --RepresentationCache.of--> h, shared, specific of all rows
     Checkpoint, Prepared, task --frozen_examples--> Examples per split
-                               --live_examples----> likewise, for a prompt that reads inputs
+                               --live_examples----> likewise, for a prompt that reads events
 
 Nothing upstream of a prompt moves while it is tuned, so its epochs read from here. Large caches
 live in an unlinked file, which the page cache holds as far as memory allows.
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from training.checkpoint import Checkpoint
 from training.dataset import Dataset, Prepared
 from training.evaluate import EVAL_BATCH, by_request, chunks
-from training.inputs import Inputs
 from training.metrics import Resampling, TaskMetrics, measure
 from training.model import MultiTaskModel
 from training.representation import Representation
@@ -98,21 +97,23 @@ def _room(shape: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveInputs:
-    """In place of a cache, for a head that runs the backbone itself."""
+class LiveRepresentation:
+    """In place of a cache: the backbone runs anew, since all events are too many to keep."""
 
+    model: MultiTaskModel
     dataset: Dataset
 
-    def rows(self, rows: Tensor) -> Inputs:
-        """The inputs of some rows (N,)."""
-        return self.dataset.batch(rows, ()).inputs
+    @torch.no_grad()
+    def rows(self, rows: Tensor) -> Representation:
+        """The representation of some rows (N,), with their users' events."""
+        return self.model.represent(self.dataset.batch(rows, ()).inputs)
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
     """One split of the new task as the backbone sees it; rows are those that have a label."""
 
-    cache: RepresentationCache | LiveInputs
+    cache: RepresentationCache | LiveRepresentation
     rows: Tensor  # (n,) row numbers of the split
     labels: Tensor  # (R,) float32
     users: Tensor  # (R,)
@@ -137,20 +138,25 @@ def frozen_examples(
 ) -> dict[str, Examples]:
     """The splits of a new task, all three or those named, each run through the backbone once."""
     model = checkpoint.model.requires_grad_(requires_grad=False).eval()
-    wanted = {name: d for name, d in prepared.splits.items() if splits is None or name in splits}
-    return _examples(wanted, task, partial(RepresentationCache.of, model))
+    return _examples(_wanted(prepared, splits), task, partial(RepresentationCache.of, model))
 
 
-def live_examples(checkpoint: Checkpoint, prepared: Prepared, task: str) -> dict[str, Examples]:
-    """The same rows as inputs; the backbone is frozen all the same."""
-    checkpoint.model.requires_grad_(requires_grad=False).eval()
-    return _examples(prepared.splits, task, LiveInputs)
+def live_examples(
+    checkpoint: Checkpoint, prepared: Prepared, task: str, splits: Collection[str] | None = None
+) -> dict[str, Examples]:
+    """The same rows, seen anew whenever they are asked for; the backbone is frozen all the same."""
+    model = checkpoint.model.requires_grad_(requires_grad=False).eval()
+    return _examples(_wanted(prepared, splits), task, partial(LiveRepresentation, model))
+
+
+def _wanted(prepared: Prepared, splits: Collection[str] | None) -> dict[str, Dataset]:
+    return {name: d for name, d in prepared.splits.items() if splits is None or name in splits}
 
 
 def _examples(
     splits: Mapping[str, Dataset],
     task: str,
-    seen: Callable[[Dataset], RepresentationCache | LiveInputs],
+    seen: Callable[[Dataset], RepresentationCache | LiveRepresentation],
 ) -> dict[str, Examples]:
     examples = {}
     for name, dataset in splits.items():

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from training.allocator import keep_freed_memory
 from training.config import TuneConfig
-from training.dtrn_prompt import BoundPrompt
+from training.dtrn_prompt import DtrnPrompt
 from training.errors import TrainingError
 from training.evaluate import chunks
 from training.frozen import Examples, RepresentationCache
@@ -43,7 +43,7 @@ class SharedTower(nn.Module):
         return logits[0].squeeze(-1)
 
 
-Head = PromptHead | SharedTower | BoundPrompt
+Head = PromptHead | SharedTower | DtrnPrompt
 
 
 def fit_head(

@@ -103,7 +103,8 @@ class MultiTaskModel(nn.Module):
         """What heads and prompts consume; the same numbers that forward goes through."""
         views = self._views(inputs)
         shared, specific = self.mixer.represent(views)
-        return Representation(views.base, shared, specific.transpose(0, 1), self.mixer.keys)
+        by_row = specific.transpose(0, 1)  # (N, T, m)
+        return Representation(views.base, shared, by_row, self.mixer.keys, views.events)
 
     def mean_gates(self, inputs: Inputs) -> tuple[Gate, ...]:
         """Which experts each task hears, on average over these rows; none without gates."""

@@ -130,6 +130,12 @@ class PromptHead(nn.Module):
             return self.task_embedding.new_tensor(FIXED_GATE)
         return torch.softmax(self.gate(h)[0], dim=-1)
 
+    def heard(self, representation: Representation) -> Tensor:
+        """Weights of the sources and then the two gates, on average over rows: (S + 2,) float64."""
+        h = representation.h
+        both = (self.attention(h).double(), self.gates(h).double())
+        return torch.cat([w.reshape(-1, w.shape[-1]).mean(dim=0) for w in both])
+
     def trained_parameters(self) -> int:
         """How many numbers tuning learns."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
@@ -140,15 +146,7 @@ class PromptHead(nn.Module):
         uniform is W_1 = W_2 = gamma = beta = 0; similarity the same with beta = E_new; the fixed
         gate is a bias without weights. Matrices stand as [in, out]. gamma and beta are divided by
         tau. Names whose part of h has width 0 are left out.
-
-        Raises:
-            ConfigError: the prompt reads more than the representation.
         """
-        if self.shape.own_source:
-            raise ConfigError(
-                "a DTRN prompt reads more than the prompt bank is given: it can be measured, not "
-                "exported; tune with dtrn = false to graft"
-            )
         m, k, d_user = self.shape.width, self.shape.hidden, self.shape.user_width
         zeros = self.task_embedding.new_zeros
         w0, w1 = zeros(self.shape.input_width, k), zeros(k, m)
@@ -183,6 +181,8 @@ class PromptHead(nn.Module):
             tensors[f"tower.b{layer}"] = bias[0]
         if self.own_keys:
             tensors["keys"] = self.keys
+        if self.shape.own_source:
+            tensors["own_key"] = zeros(1, m) if self.own_key is None else self.own_key
         present = {name: t for name, t in tensors.items() if t.numel()}
         return {name: t.detach().contiguous().clone() for name, t in present.items()}
 

@@ -1,6 +1,6 @@
 """P prompts of one shape, scored in one batched pass: the module that becomes prompt_head.onnx.
 
-    Representation.tensors() + bank tensors (P, ...) --PromptBank--> probabilities (N, P)
+    Representation + bank tensors (P, ...) --PromptBank--> probabilities (N, P)
 
 The prompts are inputs, not parameters: grafting a task changes data, never the graph. No prompt
 sees another, so adding or removing one changes no other column.
@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.prompt import EPSILON
+from training.representation import Representation
+from training.split import Split
+
+_UNHEARD = 1e9  # so far below any logit, its softmax is exactly 0
 
 
 class PromptBank(nn.Module):
@@ -30,38 +34,37 @@ class PromptBank(nn.Module):
         self.register_buffer("keys", None if keys is None else keys.detach().clone())
 
     def forward(
-        self,
-        h_user: Tensor | None,
-        h_item: Tensor | None,
-        row_user: Tensor,
-        shared: Tensor,
-        specific: Tensor,
-        bank: Mapping[str, Tensor],
+        self, seen: Representation, bank: Mapping[str, Tensor], own: Tensor | None = None
     ) -> Tensor:
         """(N, P) probabilities.
 
         Args:
-            h_user: (U, Du), None if Du is 0.
-            h_item: (N, Di), None if Di is 0.
-            row_user: (N,).
-            shared: (N, m).
-            specific: (N, T, m).
+            seen: N rows; h may be rows of each prompt's own, (P, N, Dh).
             bank: PromptHead.bank_tensors() of P prompts, stacked along a leading axis.
+            own: (P, N, m), one more source of each prompt; one that is not conditioned is deaf to
+                it.
         """
-        h = (h_user, h_item, row_user)
+        h, specific = seen.h, seen.specific
         hidden = torch.relu(_linear(h, bank, "query.w0")) @ bank["query.w1"]  # (P, N, m)
         query = functional.layer_norm(hidden, hidden.shape[-1:], eps=EPSILON)
         query = query * bank["norm.gamma"].unsqueeze(1) + bank["norm.beta"].unsqueeze(1)
         keys = bank["keys"] if "keys" in bank else self._backbone_keys()  # (P, T, m) or (T, m)
-        weights = torch.softmax(query @ keys.mT, dim=-1)  # (P, N, T)
-        mixed = (weights.transpose(0, 1) @ specific).transpose(0, 1)  # (P, N, m)
+        logits = query @ keys.mT  # (P, N, T)
+        if own is not None:
+            deaf = (bank["conditioned"].unsqueeze(-1) - 1.0) * _UNHEARD  # (P, 1, 1)
+            logits = torch.cat([logits, query @ bank["own_key"].mT + deaf], dim=-1)
+        weights = torch.softmax(logits, dim=-1)
+        on_tasks = weights[..., : specific.shape[1]]
+        mixed = (on_tasks.transpose(0, 1) @ specific).transpose(0, 1)  # (P, N, m)
+        if own is not None:
+            mixed = mixed + weights[..., -1:] * own
         gate_logits = _linear(h, bank, "gate.w0") + bank["gate.b0"].unsqueeze(1)
         gates = torch.softmax(gate_logits, dim=-1)  # (P, N, 2)
         masked = mixed * bank["task_emb"].unsqueeze(1)
-        x = gates[..., :1] * masked + gates[..., 1:] * shared  # (P, N, m)
+        x = gates[..., :1] * masked + gates[..., 1:] * seen.shared  # (P, N, m)
         if "expert.b0" in bank:
-            own = _linear(h, bank, "expert.w0") + bank["expert.b0"].unsqueeze(1)
-            x = x + _layers(torch.relu(own), bank, "expert", first=1)
+            inner = _linear(h, bank, "expert.w0") + bank["expert.b0"].unsqueeze(1)
+            x = x + _layers(torch.relu(inner), bank, "expert", first=1)
         return torch.sigmoid(_layers(x, bank, "tower").squeeze(-1)).transpose(0, 1)  # (N, P)
 
     def _backbone_keys(self) -> Tensor:
@@ -80,14 +83,10 @@ def _layers(x: Tensor, bank: Mapping[str, Tensor], name: str, first: int = 0) ->
     return x
 
 
-def _linear(
-    h: tuple[Tensor | None, Tensor | None, Tensor], bank: Mapping[str, Tensor], name: str
-) -> Tensor:
+def _linear(h: Split, bank: Mapping[str, Tensor], name: str) -> Tensor:
     """W h for P weights, the user half on U rows: (P, N, o)."""
-    user, item, row_user = h
-    if user is None:
-        if item is None:
-            raise ValueError("h_user and h_item are both None; at least one part of h has columns")
-        return item @ bank[f"{name}.item"]
-    gathered = (user @ bank[f"{name}.user"]).index_select(1, row_user)  # (P, U, o) -> (P, N, o)
-    return gathered if item is None else gathered + item @ bank[f"{name}.item"]
+    if not h.user.shape[-1]:
+        return h.item @ bank[f"{name}.item"]
+    on_users = h.user @ bank[f"{name}.user"]  # (P, U, o)
+    gathered = on_users.index_select(1, h.row_user)  # (P, N, o)
+    return gathered + h.item @ bank[f"{name}.item"] if h.item.shape[-1] else gathered

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from training.checkpoint import Checkpoint, CheckpointCard, PromptCard, PromptCheckpoint
 from training.dataset import Dataset, Prepared
-from training.dtrn_prompt import BoundPrompt, DtrnPrompt
+from training.dtrn_prompt import DtrnPrompt
 from training.evaluate import EVAL_BATCH, by_request, predict
 from training.inputs import Inputs
 from training.metrics import Bin, reliability
@@ -146,14 +146,15 @@ def attention_on(model: MultiTaskModel, prompt: PromptCheckpoint, dataset: Datas
     """Mean attention and gate of a prompt over all rows."""
     total = torch.zeros(())
     for rows in by_request(dataset, EVAL_BATCH):
-        total = total + _heard(model, prompt, dataset.batch(rows, ()).inputs) * len(rows)
+        seen = model.represent(dataset.batch(rows, ()).inputs)
+        total = total + prompt.head.heard(seen) * len(rows)
     return _named(model, prompt, total / len(dataset))
 
 
 @torch.no_grad()
 def attention_at(model: MultiTaskModel, prompt: PromptCheckpoint, inputs: Inputs) -> Attention:
     """Mean attention and gate of a prompt over the rows of one call."""
-    return _named(model, prompt, _heard(model, prompt, inputs))
+    return _named(model, prompt, prompt.head.heard(model.represent(inputs)))
 
 
 def _named(model: MultiTaskModel, prompt: PromptCheckpoint, heard: Tensor) -> Attention:
@@ -162,23 +163,10 @@ def _named(model: MultiTaskModel, prompt: PromptCheckpoint, heard: Tensor) -> At
     return Attention(dict(zip(names, weights, strict=True)), mixture, shared)
 
 
-def _heard(model: MultiTaskModel, prompt: PromptCheckpoint, inputs: Inputs) -> Tensor:
-    """Mean weights of the sources and then the two gates: (S + 2,) float64."""
-    if isinstance(prompt.head, DtrnPrompt):
-        h, head = prompt.head.refined(model, inputs), prompt.head.head
-    else:
-        h, head = model.represent(inputs).h, prompt.head
-    both = (head.attention(h).double(), head.gates(h).double())
-    return torch.cat([w.reshape(-1, w.shape[-1]).mean(dim=0) for w in both])
-
-
 @torch.no_grad()
 def _prompt_logits(model: MultiTaskModel, prompt: PromptCheckpoint, dataset: Dataset) -> Tensor:
     """(R,), in the order of the data set."""
     logits = torch.empty(len(dataset))
-    head = prompt.head
-    bound = BoundPrompt(head, model) if isinstance(head, DtrnPrompt) else None
     for rows in by_request(dataset, EVAL_BATCH):
-        inputs = dataset.batch(rows, ()).inputs
-        logits[rows] = head(model.represent(inputs)) if bound is None else bound(inputs)
+        logits[rows] = prompt.head(model.represent(dataset.batch(rows, ()).inputs))
     return logits

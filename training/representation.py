@@ -13,6 +13,14 @@ from training.split import Split
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """What a dtrn bottom reads of U users' histories, for whoever reads them in another way."""
+
+    tokens: Tensor  # (U, M, L, w), zero where padded
+    known: Tensor  # (U, M, L), 1 or 0, in the tokens' dtype
+
+
+@dataclass(frozen=True, slots=True)
 class Representation:
     """N rows as the backbone sees them."""
 
@@ -20,6 +28,7 @@ class Representation:
     shared: Tensor  # (N, m), what all tasks share
     specific: Tensor  # (N, T, m), one vector per existing task
     keys: Tensor | None  # (T, m), the task embeddings; only mpt has them
+    events: Events | None = None  # of a dtrn bottom, where they were not left out
 
     def tensors(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
         """h_user, h_item, row_user, shared, specific: the arguments of heads and prompt bank.

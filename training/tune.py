@@ -3,7 +3,7 @@
     Checkpoint, Prepared, task --tune--> TuneResult: the prompt, its figures, proof of the freeze
 
 The backbone runs once per split and epochs run on what it gave; for a DTRN prompt, which reads
-inputs, it runs on. Whatever moved in the backbone, by as much as one bit, is a TrainingError.
+events, it runs on. Whatever moved in the backbone, by as much as one bit, is a TrainingError.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from training.checkpoint import (
 )
 from training.config import TaskConfig, TuneConfig
 from training.dataset import Dataset, Prepared
-from training.dtrn_prompt import BoundPrompt, DtrnPrompt, new_prompt
+from training.dtrn_prompt import new_prompt
 from training.errors import ConfigError, DataError, TrainingError
 from training.evaluate import predict
 from training.frozen import frozen_examples, live_examples
@@ -74,9 +74,8 @@ def tune(
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
         head = new_prompt(config, model)
-        learner = BoundPrompt(head, model) if isinstance(head, DtrnPrompt) else head
-        history = fit_head(learner, examples, task.name, config, progress)
-    metrics = {split: examples[split].measure(learner) for split in ("valid", "test")}
+        history = fit_head(head, examples, task.name, config, progress)
+    metrics = {split: examples[split].measure(head) for split in ("valid", "test")}
     resumed = perf_counter()
     compared = proof.hold(checkpoint, prepared.valid)
     checked += perf_counter() - resumed

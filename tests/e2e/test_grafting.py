@@ -14,17 +14,18 @@ import pytest
 
 from service.parts import open_parts
 from tests.live_server import ADMIN, LiveServer, live_server, settings_for_tests
-from tests.service.tiny import BUNDLE, prompt_bytes
+from tests.service.tiny import BUNDLE, DTRN, prompt_bytes
 
 REQUEST = {"user_id": "user-3", "item_ids": [100, 101, 102, 999], "context": {"device": "phone"}}
 HEADS = {"click", "like"}
 PROMPT = ADMIN | {"Content-Type": "application/octet-stream"}
 SWAPS = 12
+TOLERANCE = 1e-5
 
 
-def serve(state: Path) -> AbstractContextManager[LiveServer]:
+def serve(state: Path, bundle: Path = BUNDLE) -> AbstractContextManager[LiveServer]:
     settings = settings_for_tests(
-        bundle=BUNDLE,
+        bundle=bundle,
         feature_store=f"embedded:{state / 'features'}",
         task_store=str(state / "tasks"),
     )
@@ -43,9 +44,9 @@ def score(live: LiveServer, **changes: object) -> dict[str, Any]:
     return document
 
 
-def put(live: LiveServer, task: str) -> httpx.Response:
+def put(live: LiveServer, task: str, bundle: Path = BUNDLE) -> httpx.Response:
     url = f"{live.admin}/v1/tasks/{task}"
-    return httpx.put(url, content=prompt_bytes(task), headers=PROMPT)
+    return httpx.put(url, content=prompt_bytes(task, bundle), headers=PROMPT)
 
 
 def test_a_grafted_task_is_in_the_next_answer_and_the_old_scores_stay(live: LiveServer) -> None:
@@ -57,6 +58,27 @@ def test_a_grafted_task_is_in_the_next_answer_and_the_old_scores_stay(live: Live
     assert set(after["scores"]) == HEADS | {"share"}
     assert {task: after["scores"][task] for task in HEADS} == before["scores"]
     assert after["tasks"]["share"] == {"version": 1}
+
+
+@pytest.mark.parametrize("history", [{}, {"clicked": [100, 104], "liked": [101]}])
+def test_prompts_that_condition_the_backbone_are_grafted_like_plain_ones(
+    tmp_path: Path, history: dict[str, list[int]]
+) -> None:
+    """One that conditions a DTRN backbone, then a plain one: what was there moves by no bit."""
+    with serve(tmp_path, DTRN) as live:
+        before = score(live, history=history)["scores"]
+        grafted = put(live, "share", DTRN)
+        one = score(live, history=history)["scores"]
+        assert put(live, "skip", DTRN).status_code == 201
+        both = score(live, history=history)["scores"]
+        refused = put(live, "skip")
+    assert grafted.status_code == 201
+    assert grafted.json()["checks"]["golden_largest_difference"] <= TOLERANCE
+    assert before.keys() == HEADS
+    assert {task: one[task] for task in HEADS} == before
+    assert {task: both[task] for task in one} == one
+    assert both["share"] != both["skip"]
+    assert refused.json()["error"]["reason"] == "wrong_backbone"
 
 
 def test_what_was_grafted_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from export.modules import prompt_specs
 from export.parity import check_parity
 from tests.builders import TINY
 from training.config import ModelConfig, TuneConfig
+from training.dtrn_prompt import new_prompt
 from training.model import build_model
-from training.prompt import PromptHead
 
 SCHEMA = open_bundle(TINY / "bundle").lookups.schema
 SIZES = {"embedding_dim": 4, "expert_units": (12, 8), "tower_units": (6,), "shared_experts": 2}
@@ -37,17 +37,24 @@ MODELS: dict[str, dict[str, object]] = {
 }
 
 
-PROMPTS = {"paper": TuneConfig(), "expert": TuneConfig(expert_units=(5,), tower_units=(4, 3))}
+PROMPTS = {
+    "paper": TuneConfig(),
+    "expert": TuneConfig(expert_units=(5,), tower_units=(4, 3)),
+    "conditioned": TuneConfig(dtrn=True, tau=2.0),
+}
+CASES = [
+    *((name, "conditioned" if name == "dtrn" else "paper") for name in MODELS),
+    ("ple", "expert"),
+]
 
 
-@pytest.mark.parametrize(("name", "kind"), [*((n, "paper") for n in MODELS), ("ple", "expert")])
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_the_exported_graphs_score_as_pytorch_does(name: str, kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate({**SIZES, **MODELS[name]})
     model = build_model(config, SCHEMA, ("click", "like")).eval()
     _redraw(model)
-    shape, keys = model.prompt_shape(), model.mixer.keys  # a prompt keeps a copy of the keys
-    prompts = [PromptHead(PROMPTS[kind], shape, keys) for _ in range(2)]
+    prompts = [new_prompt(PROMPTS[kind], model) for _ in range(2)]  # a copy of the keys in each
     for prompt in prompts:
         _redraw(prompt)
     graphs = write_graphs(trace(model, prompt_specs(prompts[0])), GraphFolder(tmp_path))

@@ -17,7 +17,7 @@ from contract.schema import TensorSpec
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
 from service.errors import ConfigError, DeadlineExceeded
-from tests.service.tiny import BUNDLE, NOTHING, WIDE, prompt_bytes, request
+from tests.service.tiny import BUNDLE, DTRN, NOTHING, WIDE, prompt_bytes, request
 
 
 @pytest.fixture(scope="module")
@@ -25,34 +25,40 @@ def bundle() -> Bundle:
     return open_bundle(BUNDLE)
 
 
+@pytest.fixture(scope="module", params=[BUNDLE, DTRN], ids=["plain", "conditioned"])
+def either(request: pytest.FixtureRequest) -> Bundle:
+    """Of either form of prompts."""
+    return open_bundle(request.param)
+
+
 def arrays(bundle: Bundle, items: int) -> dict[str, NDArray[Any]]:
     wanted = request(item_ids=[100 + n % 20 for n in range(items)], history={"clicked": [100]})
     return Encoder(bundle.lookups).encode(wanted, NOTHING)
 
 
-def bank_of(*tasks: str) -> dict[str, NDArray[np.float32]]:
-    prompts = [read_prompt(prompt_bytes(task)).tensors for task in tasks]
+def bank_of(*tasks: str, folder: Path = BUNDLE) -> dict[str, NDArray[np.float32]]:
+    prompts = [read_prompt(prompt_bytes(task, folder)).tensors for task in tasks]
     return {name: np.stack([p[name] for p in prompts]) for name in prompts[0]}
 
 
-def test_the_prompt_graph_scores_all_prompts_as_it_scores_each(bundle: Bundle) -> None:
-    engine, call = Engine.open(bundle), arrays(bundle, 7)
-    both = engine.run(call, (), bank_of("share", "skip"), Cancellation()).prompts
+def test_the_prompt_graph_scores_all_prompts_as_it_scores_each(either: Bundle) -> None:
+    engine, call, folder = Engine.open(either), arrays(either, 7), either.folder
+    both = engine.run(call, (), bank_of("share", "skip", folder=folder), Cancellation()).prompts
     assert both.shape == (7, 2)
     for at, task in enumerate(("share", "skip")):
-        alone = engine.run(call, (), bank_of(task), Cancellation()).prompts
+        alone = engine.run(call, (), bank_of(task, folder=folder), Cancellation()).prompts
         assert alone[:, 0].tobytes() == both[:, at].tobytes()
 
 
 @pytest.mark.parametrize("items", [1, 2, 5, 16, 100])
 @pytest.mark.parametrize("others", [1, 2, 12, 39])
 def test_a_prompt_scores_to_the_bit_the_same_whoever_is_beside_it(
-    bundle: Bundle, items: int, others: int
+    either: Bundle, items: int, others: int
 ) -> None:
     """Kernels differ by shape: alone, before and behind others it must be the same sum."""
-    engine, call = Engine.open(bundle), arrays(bundle, items)
+    engine, call = Engine.open(either), arrays(either, items)
     rng = np.random.default_rng(0)
-    mine = bank_of("share")
+    mine = bank_of("share", folder=either.folder)
     theirs = {
         name: rng.normal(size=(others, *tensor.shape[1:])).astype(np.float32)
         for name, tensor in mine.items()
@@ -99,14 +105,15 @@ def wide() -> Bundle:
 
 
 @pytest.mark.parametrize("items", [1, 7])
-def test_the_graph_for_requests_scores_as_the_general_ones_do(wide: Bundle, items: int) -> None:
-    engine = Engine.open(wide, exact=True)
+@pytest.mark.parametrize("folder", [WIDE, DTRN], ids=["plain", "conditioned"])
+def test_the_graph_for_requests_scores_as_the_general_ones_do(folder: Path, items: int) -> None:
+    opened = open_bundle(folder)
+    engine = Engine.open(opened, exact=True)
     wanted = request(item_ids=[100 + n for n in range(items)], history={"clicked": [100]})
-    by_row = Encoder(wide.lookups, by_row=True).encode(wanted, NOTHING)
-    full = Encoder(wide.lookups).encode(wanted, NOTHING)
-    prompts = read_prompt((WIDE.parent / "share.safetensors").read_bytes()).tensors
-    bank = {name: tensor[np.newaxis] for name, tensor in prompts.items()}
-    one = engine.answer(by_row, ["like", "click"], bank, Cancellation())
+    least = Encoder(opened.lookups, by_row=engine.by_row).encode(wanted, NOTHING)
+    full = Encoder(opened.lookups).encode(wanted, NOTHING)
+    bank = bank_of("share", folder=folder)
+    one = engine.answer(least, ["like", "click"], bank, Cancellation())
     many = engine.run(full, ["like", "click"], bank, Cancellation())
     np.testing.assert_allclose(one.prompts, many.prompts, rtol=0, atol=1e-6)
     for task in ("like", "click"):

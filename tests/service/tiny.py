@@ -34,6 +34,7 @@ FOLDER = Path(__file__).parents[1] / "golden" / "tiny"
 BUNDLE = FOLDER / "bundle"
 RETRAINED = FOLDER.parent / "tiny_retrained" / "bundle"
 WIDE = FOLDER.parent / "wide" / "bundle"
+DTRN = FOLDER.parent / "dtrn" / "bundle"
 NOTHING = UserFeatures(profile={}, histories={}, items={})
 LIMITS = Limits(
     max_tasks_by_default=8, default_deadline_s=10.0, max_deadline_s=20.0, item_overrides=False
@@ -44,8 +45,8 @@ def retrained_prompt(task: str) -> bytes:
     return (RETRAINED.parent / f"{task}.safetensors").read_bytes()
 
 
-def prompt_bytes(task: str) -> bytes:
-    return (FOLDER / f"{task}.safetensors").read_bytes()
+def prompt_bytes(task: str, bundle: Path = BUNDLE) -> bytes:
+    return (bundle.parent / f"{task}.safetensors").read_bytes()
 
 
 @contextmanager

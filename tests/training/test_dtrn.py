@@ -45,7 +45,9 @@ def dtrn(**switches: Any) -> tuple[MultiTaskModel, DtrnBottom]:  # noqa: ANN401
 
 
 def interests(bottom: DtrnBottom, inputs: Inputs = INPUTS) -> Tensor:
-    return bottom.interests(inputs, bottom.conditions())
+    fields = bottom.fields(bottom.embedding, inputs)
+    events = bottom.sequences(bottom.embedding, inputs.history)
+    return bottom.interests(fields, events, bottom.conditions())
 
 
 SWITCHES: list[dict[str, Any]] = [
@@ -101,7 +103,8 @@ def test_at_the_start_all_tasks_have_the_same_interests_bit_by_bit() -> None:
 @torch.no_grad()
 def test_at_the_start_it_is_a_plain_pre_norm_transformer() -> None:
     _, bottom = dtrn()
-    tokens, known = bottom.sequences(bottom.embedding, INPUTS.history)
+    events = bottom.sequences(bottom.embedding, INPUTS.history)
+    tokens, known = events.tokens, events.known
     found = bottom.transformer(tokens, known, bottom.conditions())[:, 0]  # (U, M, L, w)
     block = bottom.transformer.blocks[0]
     assert isinstance(block, Block)

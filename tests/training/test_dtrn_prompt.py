@@ -73,7 +73,7 @@ def test_with_an_old_tasks_condition_and_refinement_it_reads_what_that_task_read
     for theirs, ours in zip(old.parameters(), new.parameters(), strict=True):
         ours.copy_(theirs[1:])
     own = model.bottom(INPUTS).own.materialised()[1]
-    assert_close(prompt.refined(model, INPUTS).materialised(), own, rtol=0, atol=1e-6)
+    assert_close(prompt.refined(model.represent(INPUTS)).materialised(), own, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtrn", [{}, {"trm": "off"}, {"pooling": "mean", "trm": "off"}])
@@ -81,7 +81,7 @@ def test_all_of_it_learns_and_nothing_of_the_backbone(dtrn: dict[str, Any]) -> N
     model = backbone(dtrn={"width": 6, "condition_width": 3, "hyper_width": 5, **dtrn})
     prompt = DtrnPrompt(TUNE, model)
     refill(prompt, seed=2)
-    logits = prompt(model, INPUTS)
+    logits = prompt(model.represent(INPUTS))
     assert logits.shape == (13,)
     logits.square().sum().backward()
     idle = [n for n, p in prompt.named_parameters() if p.grad is None or not p.grad.any()]
@@ -104,11 +104,6 @@ def test_it_needs_a_dtrn_backbone_of_one_layer_that_is_not_baked() -> None:
         assert not takes_dtrn_prompts(model)
         with pytest.raises(ConfigError, match=why):
             DtrnPrompt(TUNE, model)
-
-
-def test_it_does_not_fit_the_prompt_bank() -> None:
-    with pytest.raises(ConfigError, match="prompt bank"):
-        DtrnPrompt(TUNE, backbone()).head.bank_tensors()
 
 
 SMALL_DTRN = {
@@ -139,13 +134,13 @@ def test_it_is_tuned_by_the_command_road_and_read_back(tmp_path: Path) -> None:
     again = read_prompt(tmp_path / "prompt", backbone)
     assert again.card == written.card
     assert isinstance(again.head, DtrnPrompt)
-    inputs = prepared.test.batch(torch.arange(50), ()).inputs
+    seen = backbone.model.represent(prepared.test.batch(torch.arange(50), ()).inputs)
     with torch.no_grad():
-        assert torch.equal(
-            again.head(backbone.model, inputs), result.prompt.head(backbone.model, inputs)
-        )
-    with pytest.raises(ConfigError, match="not served"):
-        calibrated_prompt(backbone, again, prepared)
+        assert torch.equal(again.head(seen), result.prompt.head(seen))
+    better, platt = calibrated_prompt(backbone, again, prepared)
+    with torch.no_grad():
+        want = platt.scale * again.head(seen) + platt.offset
+        assert_close(better.head(seen), want, rtol=0, atol=1e-5)
 
 
 def test_it_is_refused_on_another_backbone_before_anything_is_learned(fitted: Fitted) -> None:

@@ -28,7 +28,7 @@ def test_one_bank_serves_every_fusion_and_gate_exactly(mixer: str) -> None:
     heads = [prompt(model, seed, **tune) for seed, tune in enumerate(HEADS)]
     tensors = [head.bank_tensors() for head in heads]
     bank = {name: torch.stack([t[name] for t in tensors]) for name in tensors[0]}
-    found = PromptBank(representation.keys)(*representation.tensors(), bank)
+    found = PromptBank(representation.keys)(representation, bank)
     want = torch.stack([head(representation).sigmoid() for head in heads], dim=1)
     assert_close(found, want, rtol=0, atol=1e-6)
 
@@ -42,7 +42,7 @@ def test_a_bank_column_does_not_depend_on_the_others() -> None:
 
     def columns(chosen: list[int]) -> torch.Tensor:
         bank = {n: torch.stack([tensors[i][n] for i in chosen]) for n in tensors[0]}
-        scores: torch.Tensor = serve(*representation.tensors(), bank)
+        scores: torch.Tensor = serve(representation, bank)
         return scores
 
     everyone = columns([0, 1, 2, 3])
@@ -61,7 +61,7 @@ def test_a_part_of_h_without_columns_has_no_tensors(user: int, item: int) -> Non
     row_user = torch.tensor([0, 1, 1], dtype=torch.int32)
     h = Split(torch.randn(2, user), torch.randn(3, item), row_user)
     representation = Representation(h, torch.randn(3, 4), torch.randn(3, 2, 4), head.keys)
-    found = PromptBank(head.keys)(*representation.tensors(), bank)
+    found = PromptBank(head.keys)(representation, bank)
     assert_close(found[:, 0], head(representation).sigmoid(), rtol=0, atol=1e-6)
 
 

@@ -52,7 +52,7 @@ def test_the_bank_serves_experts_with_their_scale_folded_in(tune: dict[str, Any]
         head.expert.take_scale(torch.rand(model.prompt_shape().input_width))
     tensors = [head.bank_tensors() for head in heads]
     bank = {name: torch.stack([t[name] for t in tensors]) for name in tensors[0]}
-    found = PromptBank(representation.keys)(*representation.tensors(), bank)
+    found = PromptBank(representation.keys)(representation, bank)
     want = torch.stack([head(representation).sigmoid() for head in heads], dim=1)
     assert_close(found, want, rtol=0, atol=1e-6)
 
