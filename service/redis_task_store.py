@@ -19,10 +19,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from msgspec import Struct
 from redis import BlockingConnectionPool, Connection, Redis, RedisCluster, SSLConnection
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
@@ -33,6 +33,7 @@ from redis.sentinel import Sentinel
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
 from service.redis_url import read_redis_url, waits
+from service.stored_json import StoredJson
 from service.task_store import (
     FORMAT_VERSION,
     Acknowledgement,
@@ -89,17 +90,14 @@ return alive
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
+class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     format_version: FormatVersion
     state: DesiredState
 
 
-_BODY = TypeAdapter(_Body)
-_CHANGE_LIST = TypeAdapter(tuple[Change, ...])
-_ACKNOWLEDGEMENT = TypeAdapter(Acknowledgement)
+_BODY = StoredJson[_Body](_Body)
+_CHANGE_LIST = StoredJson[tuple[Change, ...]](tuple[Change, ...])
+_ACKNOWLEDGEMENT = StoredJson[Acknowledgement](Acknowledgement)
 _Reply = Any  # what a script returns; redis-py does not know it either
 
 
@@ -134,8 +132,8 @@ class RedisTaskStore:
         with _failures():
             told: Any = self._redis.lrange(_CHANGES, 0, -1)
         try:
-            return tuple(c for line in told for c in _CHANGE_LIST.validate_json(line))
-        except ValidationError as err:
+            return tuple(c for line in told for c in _CHANGE_LIST.load(line))
+        except ValueError as err:
             raise CorruptStore("the task store's list of changes is damaged; restore it") from err
 
     def prompt(self, sha256: str) -> bytes:
@@ -167,7 +165,7 @@ class RedisTaskStore:
         raise StoreUnavailable("the task store is being changed by too many at once; try again")
 
     def acknowledge(self, told: Acknowledgement, lease_s: float) -> None:
-        text = _ACKNOWLEDGEMENT.dump_json(told)
+        text = _ACKNOWLEDGEMENT.dump(told)
         with _failures():
             self._tell(keys=[_WORKERS], args=[told.worker, int(lease_s * 1000), text])
 
@@ -177,8 +175,8 @@ class RedisTaskStore:
         alive = []
         for text in told:
             try:
-                alive.append(_ACKNOWLEDGEMENT.validate_json(text))
-            except ValidationError:
+                alive.append(_ACKNOWLEDGEMENT.load(text))
+            except ValueError:
                 continue  # of another form: whoever wrote it writes again within a second
         return tuple(sorted(alive, key=lambda told: told.worker))
 
@@ -214,9 +212,9 @@ class RedisTaskStore:
         """Whether it was written; not if the state of this digest was replaced meanwhile."""
         added = sorted(after.prompts() - before.prompts())
         dropped = sorted(before.prompts() - after.prompts())
-        body = _BODY.dump_json(_Body(FORMAT_VERSION, after))
+        body = _BODY.dump(_Body(FORMAT_VERSION, after))
         sha256 = hashlib.sha256(body).hexdigest()
-        changes = _CHANGE_LIST.dump_json(after.changes)
+        changes = _CHANGE_LIST.dump(after.changes)
         keys = [_STATE, _CHANGES, *(_prompt_key(name) for name in (*added, *dropped))]
         args: list[Any] = [digest, after.generation, sha256, body, changes, len(added), _GRACE_S]
         with _failures():
@@ -259,10 +257,10 @@ def _prompt_key(sha256: str) -> str:
 
 def _parse(body: bytes, generation: bytes) -> DesiredState:
     try:
-        state = _BODY.validate_json(body).state
-    except ValidationError as err:
+        state = _BODY.load(body).state
+    except ValueError as err:
         raise CorruptStore(
-            f"the task store's state is of a form unknown here ({err.errors()[0]['msg']}); "
+            f"the task store's state is of a form unknown here ({err}); "
             "use the program that wrote it"
         ) from err
     if b"%d" % state.generation != generation:

@@ -23,13 +23,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from msgspec import Struct
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
+from service.stored_json import StoredJson
 from service.task_store import (
     FORMAT_VERSION,
     Acknowledgement,
@@ -48,17 +49,14 @@ _LOCK_WAIT_S = 10.0
 _TEMPORARY = ".writing"
 
 
-@dataclass(frozen=True, slots=True)
-class _StateFile:
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
+class _StateFile(Struct, frozen=True, forbid_unknown_fields=True):
     format_version: FormatVersion
     log_bytes: int
     state: DesiredState
 
 
-_STATE_FILE = TypeAdapter(_StateFile)
-_CHANGES = TypeAdapter(tuple[Change, ...])
+_STATE_FILE = StoredJson[_StateFile](_StateFile)
+_CHANGES = StoredJson[tuple[Change, ...]](tuple[Change, ...])
 
 
 class TaskDirectory:
@@ -82,10 +80,8 @@ class TaskDirectory:
         last = self._read()
         try:
             log = self._log.read_bytes()[: last.log_bytes] if last.log_bytes else b""
-            logged = [
-                change for line in log.splitlines() for change in _CHANGES.validate_json(line)
-            ]
-        except (OSError, ValidationError) as err:
+            logged = [change for line in log.splitlines() for change in _CHANGES.load(line)]
+        except (OSError, ValueError) as err:
             raise CorruptStore("the task store's changes.jsonl is damaged; restore a copy") from err
         if len(log) < last.log_bytes:
             raise CorruptStore(
@@ -211,7 +207,7 @@ class TaskDirectory:
             yield
 
     def _commit(self, file: _StateFile) -> None:
-        content = _STATE_FILE.dump_json(file)
+        content = _STATE_FILE.dump(file)
         name = f"{file.state.generation:012d}-{hashlib.sha256(content).hexdigest()}.json"
         _write(self._states / name, content)
         aside = self._root / f"current{_TEMPORARY}"
@@ -234,7 +230,7 @@ class TaskDirectory:
 
         A log that somebody cut short goes on where it ends: no reason to refuse a rollback.
         """
-        line = _CHANGES.dump_json(last.state.changes) + b"\n" if last.state.changes else b""
+        line = _CHANGES.dump(last.state.changes) + b"\n" if last.state.changes else b""
         with self._log.open("ab") as log:
             log.truncate(min(_size(log), last.log_bytes))
             log.write(line)
@@ -286,10 +282,10 @@ def _parse(link: str, content: bytes) -> _StateFile:
             "`current` point to the last sound file in states/"
         )
     try:
-        file = _STATE_FILE.validate_json(content)
-    except ValidationError as err:
+        file = _STATE_FILE.load(content)
+    except ValueError as err:
         raise CorruptStore(
-            f"the task store's {link} is of a form unknown here ({err.errors()[0]['msg']}); "
+            f"the task store's {link} is of a form unknown here ({err}); "
             "use the program that wrote it"
         ) from err
     if file.state.generation != int(generation):

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from pydantic import TypeAdapter, ValidationError
-
 from service.errors import StoreUnavailable
+from service.stored_json import StoredJson
 from service.task_store import Acknowledgement
 
 _LITTER_S = 60.0
@@ -38,7 +37,7 @@ class _Lease:
     told: Acknowledgement
 
 
-_LEASE = TypeAdapter(_Lease)
+_LEASE = StoredJson[_Lease](_Lease)
 
 
 class WorkerDirectory:
@@ -48,7 +47,7 @@ class WorkerDirectory:
         self._folder = folder
 
     def write(self, told: Acknowledgement, lease_s: float) -> None:
-        content = _LEASE.dump_json(_Lease(time.monotonic() + lease_s, told))
+        content = _LEASE.dump(_Lease(time.monotonic() + lease_s, told))
         try:
             handle = os.open(self._path(told.worker), os.O_WRONLY | os.O_CREAT, 0o644)
             try:
@@ -65,8 +64,8 @@ class WorkerDirectory:
         except OSError as err:
             raise StoreUnavailable(f"the task store cannot be read: {err.strerror}") from err
         for path in paths:
-            with suppress(OSError, ValidationError):
-                lease = _LEASE.validate_json(_whole(path))
+            with suppress(OSError, ValueError):
+                lease = _LEASE.load(_whole(path))
                 if now < lease.until <= now + _LONGEST_LEASE_S:
                     alive.append(lease.told)
                 elif not now - _LITTER_S < lease.until <= now:
