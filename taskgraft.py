@@ -212,6 +212,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a bundle. What no option names is set by TASKGRAFT_* variables."""
+    # NumPy's threads have nothing to do here; a supervisor must have none. Before NumPy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from commands import serve as command
 
     given: dict[str, object] = {"host": host, "port": port, "workers": workers}

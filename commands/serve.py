@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from rich.text import Text
 
 from service.environment import read_settings
-from service.server import run
+from service.launch import run
 from service.settings import PREFIX, Settings
 
 

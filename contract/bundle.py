@@ -21,7 +21,6 @@ from contract.manifest import MANIFEST_FILE, FileEntry, Manifest, read_manifest
 
 LOOKUPS_FOLDER = "lookups"
 GOLDEN_FILE = "golden.json"
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,9 @@ class Bundle:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Hash a file by chunks."""
-    content = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            content.update(chunk)
-    return FileEntry(sha256=content.hexdigest(), size_bytes=path.stat().st_size)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileEntry(sha256=digest, size_bytes=path.stat().st_size)
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:

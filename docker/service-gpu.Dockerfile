@@ -26,7 +26,7 @@ COPY service ./service
 COPY client ./client
 COPY commands ./commands
 COPY taskgraft.py ./
-RUN python -m compileall -q . && python -c "import taskgraft, service.worker, commands.serve, client"
+RUN python -m compileall -q . && python -c "import taskgraft, commands.serve, client"
 
 ENV TASKGRAFT_FEATURE_STORE=embedded:/state/features TASKGRAFT_TASK_STORE=/state/tasks
 # Refuse to start without a GPU that works. `cuda,cpu` falls back to the CPU instead, with a warning

@@ -29,7 +29,7 @@ COPY client ./client
 COPY commands ./commands
 COPY taskgraft.py ./
 # An import of what is not here must fail now, not in production.
-RUN python -m compileall -q . && python -c "import taskgraft, service.worker, commands.serve, client"
+RUN python -m compileall -q . && python -c "import taskgraft, commands.serve, client"
 
 # State of a service without Redis; mount a volume, or lose it with the container.
 ENV TASKGRAFT_FEATURE_STORE=embedded:/state/features TASKGRAFT_TASK_STORE=/state/tasks

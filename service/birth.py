@@ -1,13 +1,16 @@
-"""What a supervisor and its worker say to each other: lines of JSON, over a socket pair.
+"""What a worker is born with, and what it and its supervisor say to each other afterwards.
 
-    supervisor --Birth, then OPEN, then DRAIN | STOP--> worker --News--> supervisor
+    supervisor --fork: Birth--> worker        a socket pair between the two from then on:
+               --OPEN, then DRAIN | STOP-->
+               <--News, a line of JSON--
 
-The orders are single bytes.
+The orders are single bytes. The end of either side tells the other that it died.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -15,6 +18,7 @@ from pydantic import TypeAdapter
 from service.settings import Settings
 
 OPEN, DRAIN, STOP = b"o", b"d", b"s"
+Sockets = tuple[socket.socket, socket.socket]  # public, admin
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +26,23 @@ class Birth:
     """What a worker starts with.
 
     Attributes:
-        public: file descriptor of the listening socket; inherited, like admin.
+        sockets: listening, shared with all other workers.
         slot: its place among the workers; the one that replaces it gets the same.
         folder: what the workers of this service share about their metrics.
         early: whether it listens before it is ready, to answer health checks. One that joins others
             must not: they would share their callers with a worker that refuses them.
+        replaces: whether another was ready in this slot before.
     """
 
-    public: int
-    admin: int
+    settings: Settings
+    sockets: Sockets
     slot: int
     folder: str
     early: bool
-    settings: Settings
+    replaces: bool
+
+
+Life = Callable[[Birth, socket.socket], None]  # all that a worker does, and its end of the pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +58,7 @@ class News:
     misuse: bool = False
 
 
-BIRTH = TypeAdapter(Birth)
 NEWS = TypeAdapter(News)
-
-
-def read_birth(channel: socket.socket) -> Birth:
-    """What a worker is told first; an order that follows at once stays in the channel."""
-    with channel.makefile("rb", buffering=0) as unbuffered:
-        return BIRTH.validate_json(unbuffered.readline())
 
 
 def ready() -> bytes:

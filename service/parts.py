@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from contract.bundle import open_bundle
+from contract.bundle import Bundle, open_bundle
 from contract.errors import PromptMisfit
 from contract.schema import FeatureSchema
 from service.app import Parts
@@ -47,14 +47,19 @@ _CONNECT_S = 1.0  # a feature store that is away holds up the start no longer
 _log = structlog.get_logger()
 
 
-def open_parts(settings: Settings, metrics: Metrics) -> Parts:
+def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = None) -> Parts:
     """Open everything that one process serves with.
+
+    Args:
+        settings: all of them.
+        metrics: this process's figures.
+        checked: the bundle of the settings, if it has just been opened.
 
     Raises:
         ContractError: the bundle cannot be opened.
         ServiceError: a store cannot be opened, or a setting cannot work.
     """
-    bundle = open_bundle(settings.bundle)
+    bundle = checked or open_bundle(settings.bundle)
     schema = bundle.lookups.schema
     running = Running(settings.providers, settings.threads, settings.max_prompts, settings.exact)
     model = Model.open(bundle, running)

@@ -1,7 +1,7 @@
 """One process that serves both ports, from the first byte to the last.
 
-    Settings --run--> sockets bound --> Service started --> ready --SIGTERM--> draining --> stopped
-                        └--> ConfigError: an address that cannot be had
+    Settings --bind--> sockets --Server--> Service started --> ready --SIGTERM--> drained, stopped
+                 └--> ConfigError: an address that cannot be had
 
 While it starts, /livez answers 200 and /readyz 503. After SIGTERM /readyz answers 503 at once,
 since balancers go on sending for a while, and all else is served on for drain_s; then what is in
@@ -14,54 +14,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 import uvicorn
-import uvloop
 from starlette.types import ASGIApp, Scope
 
-from service.app import Parts, Service, create_service, granted
-from service.environment import unknown_variables
+from service.app import Service, granted
+from service.birth import Sockets
 from service.errors import ConfigError
 from service.http_protocol import GuardedProtocol, TurnAway
-from service.logs import configure_logs
 from service.memory import settle_memory
-from service.metrics import Metrics
-from service.parts import open_parts
 from service.settings import Settings
-from service.supervisor import Supervisor
 from service.threads import settle_threads
 from service.tls import Tls, TlsFiles
 
-Sockets = tuple[socket.socket, socket.socket]  # public, admin
 _BACKLOG = 2048
 # Longer than a balancer keeps an idle connection, so that the balancer closes it, not we.
 _KEEP_ALIVE_S = 75
 _LINGER_S = 0.1
 _log = structlog.get_logger()
-
-
-def run(settings: Settings, opener: Callable[[Settings, Metrics], Parts] = open_parts) -> None:
-    """Serve until told to stop; with several workers, each opens the real parts for itself.
-
-    Raises:
-        ServiceError, ContractError: the service cannot start; the message says why.
-    """
-    configure_logs(settings.log_level)
-    for name in unknown_variables():
-        _log.warning("unknown_variable", name=name)
-    sockets = bind(settings)
-    if settings.workers > 1:
-        _log.info("listening", **addresses(settings, sockets))
-        asyncio.run(_supervise(settings, sockets))
-        return
-    service = create_service(settings, opener)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(Server(service, sockets)))
 
 
 def bind(settings: Settings) -> Sockets:
@@ -199,18 +173,6 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-async def _supervise(settings: Settings, sockets: Sockets) -> None:
-    with sockets[0], sockets[1]:
-        await Supervisor(settings, *sockets).run()
-
-
-async def _serve(server: Server) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, server.drain)
-    loop.add_signal_handler(signal.SIGINT, server.stop)
-    await server.run()
 
 
 def _let_in(scope: Scope) -> None:

@@ -6,31 +6,30 @@
 
 The first worker starts alone, so a service that cannot start says so once. SIGTERM and SIGINT are
 passed on as orders and nobody is replaced after them. This process serves nothing itself, so that
-little can go wrong in it.
+little can go wrong in it, and has one thread and no event loop, so that it can fork at any time.
 """
 
 from __future__ import annotations
 
-import asyncio
+import math
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 
 import structlog
-from pydantic import ValidationError
 
-from service.birth import BIRTH, DRAIN, NEWS, OPEN, STOP, Birth, News
+from service.birth import DRAIN, OPEN, STOP, Birth, Life, News, Sockets
 from service.errors import ConfigError, WorkerFailed
 from service.settings import Settings
+from service.worker_process import SIGNALS, WorkerProcess
 
-_ROOT = Path(__file__).parents[1]
-# Not -m: that would let a folder of the same name in the working directory go first.
-_PROGRAM = "import sys; sys.path.insert(0, {root!r}); from service.worker import main; main()"
+_ORDERS = {signal.SIGTERM: DRAIN, signal.SIGINT: STOP}
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 _SOUND_LIFE_S = 60.0
@@ -39,134 +38,174 @@ _LAST_GRACE_S = 10.0
 _log = structlog.get_logger()
 
 
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """A place for a worker.
+
+    Attributes:
+        due: when the next one is born, on the monotonic clock.
+        proven: whether one was ready here.
+        bad: how many in a row did not live long.
+    """
+
+    number: int
+    due: float = math.inf
+    worker: WorkerProcess | None = None
+    proven: bool = False
+    bad: int = 0
+
+
 class Supervisor:
-    """Starts, watches and ends the workers of one service. Event loop only."""
+    """Starts, watches and ends the workers of one service. Main thread only.
 
-    def __init__(self, settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    Args:
+        settings: of the service.
+        sockets: listening; the caller closes them.
+        life: what each worker does.
+    """
+
+    def __init__(self, settings: Settings, sockets: Sockets, life: Life) -> None:
         self._settings = settings
-        self._public, self._admin = public, admin
+        self._sockets = sockets
+        self._life = life
         self._folder = tempfile.mkdtemp(prefix="taskgraft-")
-        self._running: dict[int, asyncio.subprocess.Process] = {}
-        self._channels: dict[int, asyncio.StreamWriter] = {}
-        self._first = asyncio.Event()
-        self._ready = set[int]()  # slots whose worker was ready once
-        self._stopping = asyncio.Event()
+        self._slots = [_Slot(number) for number in range(settings.workers)]
+        self._stopping = False
+        self._failure: ConfigError | WorkerFailed | None = None
+        self._killing = math.inf  # when patience ends, on the monotonic clock
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """Serve until told to stop and all workers have ended.
 
         Raises:
             ConfigError, WorkerFailed: a worker cannot start.
         """
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop, DRAIN)
-        loop.add_signal_handler(signal.SIGINT, self._stop, STOP)
-        keepers = {asyncio.create_task(self._keep(0))}
-        started = asyncio.create_task(self._first.wait())
+        self._slots[0].due = 0.0
         try:
-            await asyncio.wait({*keepers, started}, return_when=asyncio.FIRST_COMPLETED)
-            if started.done():
-                others = range(1, self._settings.workers)
-                keepers |= {asyncio.create_task(self._keep(slot)) for slot in others}
-            await asyncio.wait(keepers, return_when=asyncio.FIRST_EXCEPTION)
-            failure = next((k.exception() for k in keepers if k.done() and k.exception()), None)
-            if failure is not None:
-                self._stop(STOP)
-                await asyncio.wait(keepers)
-                raise failure
+            with _caught() as signals:
+                while self._living() or not self._stopping:
+                    self._bear(signals)
+                    self._look(signals)
         finally:
-            started.cancel()
             shutil.rmtree(self._folder, ignore_errors=True)
             _log.info("workers_stopped")
+        if self._failure is not None:
+            raise self._failure
 
-    def _admit(self, slot: int) -> None:
+    def _living(self) -> list[tuple[_Slot, WorkerProcess]]:
+        return [(slot, slot.worker) for slot in self._slots if slot.worker is not None]
+
+    def _empty(self) -> list[_Slot]:
+        """Where another worker is wanted."""
+        return [slot for slot in self._slots if slot.worker is None and not self._stopping]
+
+    def _bear(self, signals: socket.socket) -> None:
+        """A worker for each slot whose time has come."""
+        for slot in self._empty():
+            if slot.due <= time.monotonic():
+                birth = Birth(
+                    self._settings,
+                    self._sockets,
+                    slot.number,
+                    self._folder,
+                    early=slot.number == 0 and not slot.proven,
+                    replaces=slot.proven,
+                )
+                strange = [signals, *(worker.channel for _, worker in self._living())]
+                slot.worker = WorkerProcess.fork(self._life, birth, strange)
+
+    def _look(self, signals: socket.socket) -> None:
+        """Wait until something happens, and see to it."""
+        living = self._living()
+        awaited: list[socket.socket | int] = [signals]
+        awaited += [worker.channel for _, worker in living if not worker.silent]
+        awaited += [worker.process.sentinel for _, worker in living]
+        until = min([self._killing, *(slot.due for slot in self._empty())])
+        happened = wait(awaited, None if math.isinf(until) else max(0.0, until - time.monotonic()))
+        if time.monotonic() >= self._killing:
+            for _, worker in living:
+                worker.process.kill()
+            self._killing = math.inf
+        if signals in happened:
+            for number in signals.recv(64):
+                self._stop(_ORDERS[signal.Signals(number)])
+        for slot, worker in living:
+            died = worker.process.sentinel in happened
+            if died or worker.channel in happened:
+                self._hear(slot, worker)
+            if died:
+                self._bury(slot, worker)
+
+    def _hear(self, slot: _Slot, worker: WorkerProcess) -> None:
+        for news in worker.heard():
+            if not news.failed:
+                self._admit(slot)
+                _log.info("worker_ready", worker=slot.number, pid=worker.process.pid)
+
+    def _admit(self, slot: _Slot) -> None:
         """Nobody serves before all could; from then on, each does as soon as it can."""
-        self._ready.add(slot)
-        if len(self._ready) == self._settings.workers:
-            for channel in self._channels.values():
-                channel.write(OPEN)
+        slot.proven = True
+        for other in self._slots:
+            if math.isinf(other.due):  # the first one can start, so can all
+                other.due = 0.0
+        if all(other.proven for other in self._slots):
+            self._tell(OPEN)
+
+    def _bury(self, slot: _Slot, worker: WorkerProcess) -> None:
+        """Another comes after a pause, unless there never was one."""
+        code = worker.ended()
+        slot.worker = None
+        if self._stopping:
+            return
+        if not slot.proven and (failure := _stillborn(slot, worker.told, code)) is not None:
+            self._failure = failure
+            self._stop(STOP)
+            return
+        sound = time.monotonic() - worker.since > _SOUND_LIFE_S
+        slot.bad = 1 if sound else slot.bad + 1
+        reason = worker.told.failed if worker.told is not None else ""
+        _log.warning("worker_ended", worker=slot.number, exit_code=code, reason=reason)
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (slot.bad - 1), _LONGEST_PAUSE_S)
+        slot.due = time.monotonic() + pause_s
 
     def _stop(self, order: bytes) -> None:
-        self._stopping.set()
-        for channel in self._channels.values():
-            channel.write(order)
+        self._stopping = True
+        self._tell(order)
         patience_s = self._settings.drain_s + self._settings.shutdown_s + _LAST_GRACE_S
-        asyncio.get_running_loop().call_later(patience_s, self._kill)
+        self._killing = min(self._killing, time.monotonic() + patience_s)
 
-    def _kill(self) -> None:
-        for process in self._running.values():
-            with suppress(ProcessLookupError):
-                process.kill()
+    def _tell(self, order: bytes) -> None:
+        for _, worker in self._living():
+            worker.tell(order)
 
-    async def _keep(self, slot: int) -> None:
-        """A worker in this slot, again and again; raises if there never was one."""
-        bad = 0
-        proven = False
-        while not self._stopping.is_set():
-            since = time.monotonic()
-            news, code = await self._live(slot, early=slot == 0 and not proven)
-            if self._stopping.is_set():
-                return
-            proven = proven or news == News()
-            if not proven:
-                self._give_up(slot, news, code, bad)
-            bad = 1 if time.monotonic() - since > _SOUND_LIFE_S else bad + 1
-            reason = news.failed if news else ""
-            _log.warning("worker_ended", worker=slot, exit_code=code, reason=reason)
-            pause_s = min(_FIRST_PAUSE_S * 2 ** (bad - 1), _LONGEST_PAUSE_S)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    def _give_up(self, slot: int, news: News | None, code: int, bad: int) -> None:
-        """Raises for a worker that told why it cannot start, or died too often before it could."""
-        if news is not None:
-            raise (ConfigError if news.misuse else WorkerFailed)(news.failed)
-        if bad + 1 >= _MOST_STILLBORN:
-            raise WorkerFailed(
-                f"worker {slot} ended {_MOST_STILLBORN} times before it was ready, the last time "
-                f"with exit code {code}; its own lines say more"
-            )
+def _stillborn(slot: _Slot, told: News | None, code: int) -> ConfigError | WorkerFailed | None:
+    """Why to give up: a worker told why it cannot start, or too many died before they could."""
+    if told is not None:
+        return (ConfigError if told.misuse else WorkerFailed)(told.failed)
+    if slot.bad + 1 >= _MOST_STILLBORN:
+        return WorkerFailed(
+            f"worker {slot.number} ended {_MOST_STILLBORN} times before it was ready, the last "
+            f"time with exit code {code}; its own lines say more"
+        )
+    return None
 
-    async def _live(self, slot: int, *, early: bool) -> tuple[News | None, int]:
-        """One worker's life: the last it told, and its exit code."""
-        ours, theirs = socket.socketpair()
-        sockets = self._public.fileno(), self._admin.fileno()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-c",
-                _PROGRAM.format(root=str(_ROOT)),
-                str(theirs.fileno()),
-                f"worker-{slot}",
-                pass_fds=(theirs.fileno(), *sockets),
-                # Ctrl-C in a terminal goes to the whole group: ours alone shall pass it on.
-                start_new_session=True,
-            )
-        self._running[slot] = process
-        reader, writer = await asyncio.open_connection(sock=ours)
+
+@contextmanager
+def _caught() -> Iterator[socket.socket]:
+    """Where the numbers of the signals come out that ask this process to end."""
+    heard, written = socket.socketpair()
+    written.settimeout(0)
+    with heard, written:
+        signal.set_wakeup_fd(written.fileno())
+        before = {number: signal.signal(number, _heed) for number in SIGNALS}
         try:
-            birth = Birth(*sockets, slot, self._folder, early, self._settings)
-            writer.write(BIRTH.dump_json(birth) + b"\n")
-            self._channels[slot] = writer
-            if self._stopping.is_set():  # whoever told all channels did not know this one
-                process.kill()
-            news = await self._listen(slot, process, reader)
-            return news, await process.wait()
+            yield heard
         finally:
-            del self._running[slot]
-            self._channels.pop(slot, None)
-            writer.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)
 
-    async def _listen(
-        self, slot: int, process: asyncio.subprocess.Process, reader: asyncio.StreamReader
-    ) -> News | None:
-        last = None
-        with suppress(ConnectionError, ValidationError):
-            async for line in reader:
-                last = NEWS.validate_json(line)
-                if not last.failed:
-                    self._first.set()
-                    self._admit(slot)
-                    _log.info("worker_ready", worker=slot, pid=process.pid)
-        return last
+
+def _heed(*_: object) -> None:
+    """That there is a handler keeps the signal from ending the process."""

@@ -1,7 +1,7 @@
-"""One worker process of several, as the supervisor starts it.
+"""One worker process of several, as the supervisor forks it.
 
-    channel --Birth--> Server over inherited sockets --{"ready"}--> channel --OPEN--> it serves
-                          └--> {"failed": sentence}, exit 1: it cannot start
+    Birth --> Server over inherited sockets --{"ready"}--> channel --OPEN--> it serves
+                 └--> {"failed": sentence}, exit 1: it cannot start
 
 A SIGTERM of its own means that this worker shall go and the others stay: it takes no new callers.
 What the whole service shall do comes through the channel, whose end means that the supervisor died.
@@ -14,48 +14,53 @@ import shutil
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvloop
 
+from contract.bundle import Bundle
 from contract.errors import ContractError
 from service.app import create_service
-from service.birth import DRAIN, OPEN, STOP, Birth, failed, read_birth, ready
+from service.birth import DRAIN, OPEN, STOP, Birth, failed, ready
 from service.errors import ConfigError, ServiceError
-from service.logs import configure_logs
 from service.metric_slots import MetricSlot
 from service.metrics import Metrics
 from service.parts import open_parts
 from service.server import Server
 
 
-def main() -> None:
-    """Serve until told to stop; the only argument is the channel's file descriptor."""
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
-        birth = read_birth(channel)
-        configure_logs(birth.settings.log_level)
-        structlog.contextvars.bind_contextvars(worker=birth.slot)
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(birth, channel))
-        except (ServiceError, ContractError) as err:
-            channel.sendall(failed(str(err), misuse=isinstance(err, ConfigError)))
-            sys.exit(1)
+def live(checked: Bundle, birth: Birth, channel: socket.socket) -> None:
+    """Serve until told to stop.
+
+    Args:
+        checked: the bundle as it was when the service started. Who comes later than that looks at
+            the files itself, for they may have changed.
+        birth: what this worker is.
+        channel: to the supervisor.
+    """
+    structlog.contextvars.bind_contextvars(worker=birth.slot)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(None if birth.replaces else checked, birth, channel))
+    except (ServiceError, ContractError) as err:
+        channel.sendall(failed(str(err), misuse=isinstance(err, ConfigError)))
+        sys.exit(1)
 
 
-async def _serve(birth: Birth, channel: socket.socket) -> None:
-    sockets = socket.socket(fileno=birth.public), socket.socket(fileno=birth.admin)
+async def _serve(checked: Bundle | None, birth: Birth, channel: socket.socket) -> None:
     metrics = Metrics(worker=str(birth.slot))
     slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
-    service = create_service(birth.settings, open_parts, metrics, slot)
+    opener = partial(open_parts, checked=checked)
+    service = create_service(birth.settings, opener, metrics, slot)
     admitted, orphaned = asyncio.Event(), asyncio.Event()
 
     async def admission() -> None:
         channel.sendall(ready())
         await admitted.wait()
 
-    server = Server(service, sockets, early=birth.early, admission=admission)
+    server = Server(service, birth.sockets, early=birth.early, admission=admission)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.retire)
     loop.add_signal_handler(signal.SIGINT, server.stop)
@@ -63,7 +68,10 @@ async def _serve(birth: Birth, channel: socket.socket) -> None:
     act = {OPEN[0]: admitted.set, DRAIN[0]: server.drain, STOP[0]: server.stop}
 
     def told() -> None:
-        orders = channel.recv(64)
+        try:
+            orders = channel.recv(64)
+        except ConnectionError:  # it died before it read what was told here
+            orders = b""
         for order in orders:
             act[order]()
         if not orders:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import threading
 import time
@@ -243,3 +244,23 @@ def test_whichever_worker_is_asked_tells_the_live_figures_of_all(service: Servic
     assert after["workers"] == scored == 2
     assert after["requests"]["2xx"] >= before + scored
     assert sum(after["spread"]["click"]["0"]) >= 3 * scored
+
+
+def test_workers_share_the_memory_of_what_was_imported_once(service: ServiceProcess) -> None:
+    """And the process they are forked from has no thread that a fork would lose."""
+    assert len([*Path(f"/proc/{service.process.pid}/task").iterdir()]) == 1
+    for pid in service.pids():
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+        kib = {name: int(size) for name, size in re.findall(r"^(\w+): +(\d+) kB", rollup, re.M)}
+        assert kib["Shared_Dirty"] > kib["Private_Dirty"] > 0
+
+
+def test_a_worker_that_comes_later_checks_the_bundle_for_itself(tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
+    with ServiceProcess(bundle, tmp_path, workers=2) as service:
+        graph = bundle / "backbone.onnx"
+        graph.write_bytes(graph.read_bytes() + b"!")
+        os.kill(service.pids()[0], signal.SIGKILL)
+        until(lambda: len(service.told("worker_ended")) >= 2)
+        assert "backbone.onnx is not the file" in service.told("worker_ended")[1]["reason"]
+        assert service.score().status_code == 200

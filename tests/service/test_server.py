@@ -25,7 +25,7 @@ from tests.live_server import live_server, settings_for_tests
 ROOT = Path(__file__).parents[2]
 REQUEST = {"user_id": 1, "item_ids": [1]}
 PROGRAM = """
-from service.server import run
+from service.launch import run
 from tests.fakes import FakeParts
 from tests.live_server import settings_for_tests
 parts = FakeParts()

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from service.birth import BIRTH, Birth
 from service.environment import read_settings
 from service.errors import ConfigError, TaskRejected
 from service.prover import PromptProver
 from service.signatures import SecretKey, Signers, read_trusted_key
 from service.task_directory import open_task_directory
-from tests.live_server import settings_for_tests
 from tests.service.tiny import Tiny, prompt_bytes, tiny
 
 CONTENT = b"a prompt file"
@@ -87,12 +85,6 @@ def test_a_secret_key_comes_back_from_its_file() -> None:
     assert again.trusted("ops") == KEY.trusted("ops")
     with pytest.raises(ConfigError, match="not a secret key"):
         SecretKey.read(b"-----BEGIN")
-
-
-def test_workers_get_the_keys_of_the_settings() -> None:
-    settings = settings_for_tests(trusted_keys=KEY.trusted("ops").line(), require_signature=True)
-    birth = Birth(3, 4, 0, "", early=False, settings=settings)
-    assert BIRTH.validate_json(BIRTH.dump_json(birth)).settings == settings
 
 
 def test_requiring_signatures_without_a_key_is_refused() -> None:

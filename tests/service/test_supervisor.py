@@ -2,128 +2,210 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
 import signal
-import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from service.birth import BIRTH, DRAIN, Birth, read_birth
-from service.errors import ConfigError, WorkerFailed
-from service.server import bind
-from service.supervisor import Supervisor
-from tests.live_server import settings_for_tests
+from tests.service_process import until
 
-# What a worker says first: it has read its birth line, and is ready.
-READY = """
+ROOT = Path(__file__).parents[2]
+# Supervises workers that live as the test says, notes what became of it.
+PROGRAM = """
 import os, signal, socket, sys, time
-channel = socket.socket(fileno=int(sys.argv[1]))
-channel.makefile("rb").readline()
-channel.sendall(b'{{"failed": "", "misuse": false}}\\n')
+from pathlib import Path
+from service import birth, errors, supervisor
+from service.logs import configure_logs
+from service.settings import Settings
+
+folder = Path(sys.argv[1])
+supervisor._FIRST_PAUSE_S, supervisor._LAST_GRACE_S = 0.01, 0.1
+
+def note(kind):
+    (folder / f"{{kind}}-{{os.getpid()}}").touch()
+
+def noted(kind):
+    return len([*folder.glob(f"{{kind}}-*")])
+
+def live(born, channel):
+{life}
+
+configure_logs("info")
+settings = Settings(bundle=folder, workers=2, shutdown_s=0.1, drain_s=0.0)
+with socket.create_server(("127.0.0.1", 0)) as public, socket.create_server(("", 0)) as admin:
+    try:
+        supervisor.Supervisor(settings, (public, admin), live).run()
+    except errors.ServiceError as err:
+        sys.exit(f"{{type(err).__name__}}: {{err}}")
 """
+READY = "channel.sendall(birth.ready())"
+SERVE = "while channel.recv(1) == birth.OPEN: pass"
+
+
+class Supervised:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, folder: Path, handle: subprocess.Popen[str]) -> None:
+        self.folder, self.handle = folder, handle
+
+    def noted(self, kind: str) -> list[int]:
+        """The workers that noted it."""
+        return [int(path.name.split("-")[1]) for path in self.folder.glob(f"{kind}-*")]
+
+    def ended(self) -> tuple[int, str, list[str]]:
+        """Exit code, what it said at last, and the events it logged."""
+        lines, errors = self.handle.communicate(timeout=60)
+        return self.handle.returncode, errors, [json.loads(x)["event"] for x in lines.splitlines()]
+
+
+Supervise = Callable[..., AbstractContextManager[Supervised]]
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("service.supervisor._FIRST_PAUSE_S", 0.01)
-    settings = settings_for_tests(workers=2, shutdown_s=0.1)
-    sockets = bind(settings)
-    yield Supervisor(settings, *sockets)
-    for sock in sockets:
-        sock.close()
-    assert list(tmp_path.glob("taskgraft-*")) == []
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    """Starts one whose workers live by these lines; it must leave nothing behind."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+
+    @contextmanager
+    def started(*life: str) -> Iterator[Supervised]:
+        program = PROGRAM.format(life="\n".join(f"    {line}" for line in life))
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as handle:
+            try:
+                yield Supervised(tmp_path, handle)
+            finally:
+                handle.kill()
+
+    yield started
+    assert list(temporary.iterdir()) == []
 
 
-def program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """What the workers of this test run instead of a service."""
-    monkeypatch.setattr("service.supervisor._PROGRAM", code)
-
-
-async def test_workers_that_always_die_before_they_are_ready_end_the_service(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_workers_that_always_die_before_they_are_ready_end_the_service(
+    supervise: Supervise,
 ) -> None:
-    program(monkeypatch, "raise SystemExit(3)")
-    with pytest.raises(WorkerFailed, match=r"ended 5 times before it was ready.* exit code 3"):
-        await supervisor.run()
+    with supervise("sys.exit(3)") as supervised:
+        code, errors, _ = supervised.ended()
+    assert code == 1
+    assert "WorkerFailed: worker 0 ended 5 times before it was ready" in errors
+    assert "exit code 3" in errors
 
 
-@pytest.mark.parametrize(("misuse", "kind"), [("false", WorkerFailed), ("true", ConfigError)])
-async def test_a_worker_that_tells_why_it_cannot_start_is_quoted_at_once(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, misuse: str, kind: type[Exception]
+@pytest.mark.parametrize(("misuse", "kind"), [("False", "WorkerFailed"), ("True", "ConfigError")])
+def test_a_worker_that_tells_why_it_cannot_start_is_quoted_at_once(
+    supervise: Supervise, misuse: str, kind: str
 ) -> None:
-    told = f'{{{{"failed": "no bundle here", "misuse": {misuse}}}}}\\n'
-    code = f"import socket, sys; socket.socket(fileno=int(sys.argv[1])).sendall(b'{told}')"
-    program(monkeypatch, code)
-    with pytest.raises(kind, match=r"^no bundle here$"):
-        await supervisor.run()
+    with supervise(f"channel.sendall(birth.failed('no bundle', misuse={misuse}))") as supervised:
+        code, errors, events = supervised.ended()
+    assert (code, errors.strip()) == (1, f"{kind}: no bundle")
+    assert events == ["workers_stopped"]
 
 
-async def test_a_worker_that_was_ready_once_is_replaced_as_often_as_it_dies(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_worker_that_was_ready_once_is_replaced_as_often_as_it_dies(
+    supervise: Supervise,
 ) -> None:
-    program(monkeypatch, READY)
-    running = asyncio.create_task(supervisor.run())
-    lines = ""
-    async with asyncio.timeout(60):
-        while lines.count("worker_ended") < 8:
-            await asyncio.sleep(0.01)
-            lines += capsys.readouterr().out
-    os.kill(os.getpid(), signal.SIGTERM)
-    await running
+    with supervise("note('born')", READY) as supervised:
+        until(lambda: len(supervised.noted("born")) >= 10)
+        supervised.handle.send_signal(signal.SIGTERM)
+        code, _, events = supervised.ended()
+    assert code == 0
+    assert events.count("worker_ended") >= 8
 
 
-async def test_a_worker_that_heeds_no_order_is_killed_in_the_end(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_heeds_no_order_is_killed_in_the_end(supervise: Supervise) -> None:
+    life = "signal.signal(signal.SIGTERM, signal.SIG_IGN)", READY, "note('ready')", "time.sleep(99)"
+    with supervise(*life) as supervised:
+        until(lambda: len(supervised.noted("ready")) == 2)
+        supervised.handle.send_signal(signal.SIGTERM)
+        code, _, _ = supervised.ended()
+    assert code == 0
+    assert not [pid for pid in supervised.noted("ready") if Path(f"/proc/{pid}").exists()]
+
+
+def test_no_worker_serves_before_all_could_and_each_later_one_does_at_once(
+    supervise: Supervise,
 ) -> None:
-    monkeypatch.setattr("service.supervisor._LAST_GRACE_S", 0.1)
-    program(monkeypatch, f"{READY}time.sleep(600)")
-    running = asyncio.create_task(supervisor.run())
-    async with asyncio.timeout(60):
-        while len(supervisor._running) < 2:  # noqa: ASYNC110  # no event
-            await asyncio.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-        await running
-    assert supervisor._running == {}
+    """What a worker notes when it is admitted: how many could serve by then."""
+    life = (
+        "note('could')", READY, "assert channel.recv(1) == birth.OPEN",
+        "note(f'admitted{noted(\"could\")}')", SERVE,
+    )  # fmt: skip
+    with supervise(*life) as supervised:
+        until(lambda: len(supervised.noted("admitted*")) == 2)
+        assert len(supervised.noted("admitted2")) == 2
+        os.kill(supervised.noted("admitted2")[0], signal.SIGKILL)
+        until(lambda: len(supervised.noted("admitted3")) == 1)
+        supervised.handle.send_signal(signal.SIGTERM)
+        assert supervised.ended()[0] == 0
 
 
-async def test_no_worker_serves_before_all_could_and_each_later_one_does_at_once(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("number", "order"), [("SIGTERM", "DRAIN"), ("SIGINT", "STOP")])
+def test_an_order_that_comes_while_a_worker_boots_is_not_lost(
+    supervise: Supervise, number: str, order: str
 ) -> None:
-    """What a worker notes when it is admitted: which workers could serve by then."""
-    monkeypatch.setattr("service.supervisor._LAST_GRACE_S", 0.1)
-    could, admitted = tmp_path / "could", tmp_path / "admitted"
-    for folder in (could, admitted):
-        folder.mkdir()
-    code = f"""{READY}
-assert channel.recv(1) == b"o"
-open(f"{admitted}/{{{{os.getpid()}}}}", "w").write(str(len(os.listdir("{could}"))))
-time.sleep(600)
-"""
-    noting = f'open(f"{could}/{{{{os.getpid()}}}}", "w").close()\nchannel.sendall('
-    program(monkeypatch, code.replace("channel.sendall(", noting, 1))
-    running = asyncio.create_task(supervisor.run())
-    async with asyncio.timeout(60):
-        while len(notes := [*admitted.iterdir()]) < 2:  # noqa: ASYNC110  # no event
-            await asyncio.sleep(0.01)
-        assert {note.read_text(encoding="utf-8") for note in notes} == {"2"}
-        os.kill(int(notes[0].name), signal.SIGKILL)
-        while len([*admitted.iterdir()]) < 3:  # noqa: ASYNC110  # no event
-            await asyncio.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-        await running
+    life = (
+        "note('born')",
+        "time.sleep(0.05)",
+        f"assert channel.recv(1) == birth.{order}",
+        "note('ok')",
+    )
+    with supervise(*life) as supervised:
+        until(lambda: supervised.noted("born"))
+        supervised.handle.send_signal(signal.Signals[number])
+        code, errors, _ = supervised.ended()
+    assert (code, errors) == (0, "")
+    assert supervised.noted("ok") == supervised.noted("born")
 
 
-def test_an_order_that_comes_with_the_birth_is_not_lost() -> None:
-    """A worker boots for a while; what it is told meanwhile must still be there."""
-    settings = settings_for_tests()
-    birth = Birth(1, 2, 3, "folder", early=False, settings=settings)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.sendall(BIRTH.dump_json(birth) + b"\n" + DRAIN)
-        assert read_birth(theirs).slot == 3
-        assert theirs.recv(64) == DRAIN
+def test_every_worker_learns_that_the_supervisor_died(supervise: Supervise) -> None:
+    """None of them holds another's channel open."""
+    life = (
+        READY, "channel.recv(1)", "note('ready')",
+        "while channel.recv(1): pass", "note('orphaned')",
+        "while noted('orphaned') < 2: time.sleep(0.01)", "os.rmdir(born.folder)",
+    )  # fmt: skip
+    with supervise(*life) as supervised:
+        until(lambda: len(supervised.noted("ready")) == 2)
+        supervised.handle.kill()
+        until(lambda: len(supervised.noted("orphaned")) == 2)
+        until(lambda: not [*(supervised.folder / "tmp").iterdir()])
+
+
+def test_a_signal_for_one_worker_is_none_for_the_others(supervise: Supervise) -> None:
+    with supervise(READY, "note('ready')", SERVE) as supervised:
+        until(lambda: len(supervised.noted("ready")) == 2)
+        gone, stays = supervised.noted("ready")
+        os.kill(gone, signal.SIGTERM)
+        until(lambda: len(supervised.noted("ready")) == 3)
+        assert Path(f"/proc/{stays}").exists()
+        supervised.handle.send_signal(signal.SIGTERM)
+        code, _, events = supervised.ended()
+    assert code == 0
+    assert events.count("worker_ended") == 1
+
+
+def test_only_one_that_follows_a_ready_one_replaces_it(supervise: Supervise) -> None:
+    life = (
+        "note(f'{born.slot}{born.early}{born.replaces}')",
+        READY,
+        SERVE,
+    )
+    with supervise(*life) as supervised:
+        until(lambda: supervised.noted("0TrueFalse"))
+        until(lambda: supervised.noted("1FalseFalse"))
+        os.kill(supervised.noted("0TrueFalse")[0], signal.SIGKILL)
+        until(lambda: supervised.noted("0FalseTrue"))
+        supervised.handle.send_signal(signal.SIGTERM)
+        assert supervised.ended()[0] == 0
