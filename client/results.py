@@ -64,6 +64,7 @@ class Task(_Answer):
         version: the one that scores; None while none does.
         metrics: test figures as they were when it was trained.
         parameters: how many were trained for it.
+        canary: the version that scores for some users instead.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Task(_Answer):
     metrics: dict[str, float]
     parameters: int
     provenance: dict[str, Any]
+    canary: Canary | None = None
 
 
 class Tasks(_Answer):

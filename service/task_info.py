@@ -23,6 +23,7 @@ class TaskInfo:
     Attributes:
         version: the one that scores, 0 for a head, None if none does.
         parameters: a prompt's trained ones, a head's own.
+        canary: the version that scores for some users instead.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TaskInfo:
     metrics: Mapping[str, float]
     parameters: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    canary: Canary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def describe(snapshot: Snapshot, name: str) -> TaskInfo:
     for head in manifest.tasks:
         if head.name == name:
             return TaskInfo(name, "head", 0, (), head.metrics, head.parameters, manifest.provenance)
-    versions = [asdict(version) for version in snapshot.wanted.task(name).versions]
+    task = snapshot.wanted.task(name)
+    versions = [asdict(version) for version in task.versions]
     live = snapshot.prompts.get(name)
     if live is None:
         return TaskInfo(name, "prompt", None, versions, {}, 0)
@@ -89,6 +92,7 @@ def describe(snapshot: Snapshot, name: str) -> TaskInfo:
         header.metrics,
         header.trained_parameters,
         header.provenance,
+        task.routing.canary,
     )
 
 

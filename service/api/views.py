@@ -48,6 +48,9 @@ class TaskView(_View):
     metrics: dict[str, float]
     parameters: int
     provenance: dict[str, Any]
+    canary: CanaryView | None = Field(
+        default=None, description="The version that scores for some users instead."
+    )
 
 
 class TasksView(_View):

@@ -36,6 +36,10 @@ class Tasks {
     this.generation = told.generation;
   }
 
+  get scoring() {
+    return this.all.filter((task) => task.version !== null);
+  }
+
   of(name) {
     return this.all.find((task) => task.name === name);
   }
@@ -62,7 +66,7 @@ class Page {
       playground: playgroundView(context),
     };
     this.build(who, model);
-    this.live.addEventListener("look", () => this.look());
+    this.live.addEventListener("look", () => (this.looked = this.look()));
     this.onHash = () => this.show();
     window.addEventListener("hashchange", this.onHash);
   }
@@ -239,7 +243,7 @@ class Page {
     this.toast.replaceChildren(said);
     setTimeout(() => this.toast.replaceChildren(), 6000);
     await this.live.look();
-    await this.reread();
+    await this.looked;
   }
 }
 

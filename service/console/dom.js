@@ -33,6 +33,12 @@ export function card(title, ...children) {
   );
 }
 
+/** A card whose content reaches its edges, like a table; what is said goes beside the title. */
+export function flush(title, said, ...children) {
+  const header = h("header", {}, h("h2", {}, title), said && h("small", {}, said));
+  return h("section", { className: "card flush" }, header, ...children);
+}
+
 export function badge(text, kind = "") {
   return h("span", { className: `badge ${kind}` }, text);
 }

@@ -1,7 +1,7 @@
 // Grafting by file: what the file says, what each check of the gate found, and what it changed.
 
 import { comparison, scoreAll } from "./compare.js";
-import { card, facts, field, h, refusal } from "./dom.js";
+import { card, facts, field, flush, h, refusal } from "./dom.js";
 import { figure, whole } from "./figures.js";
 import { readPromptHeader } from "./prompt_file.js";
 
@@ -201,7 +201,7 @@ export function graftView({ api, tasks, may, probe, changed }) {
     return scoreAll(
       api,
       asked,
-      tasks.all.filter((t) => t.version !== null).map((t) => t.name),
+      tasks.scoring.map((t) => t.name),
     ).catch(() => null);
   }
 
@@ -209,15 +209,9 @@ export function graftView({ api, tasks, may, probe, changed }) {
     if (!after) return;
     const old = Object.keys(before.scores).length;
     compared.replaceChildren(
-      h(
-        "section",
-        { className: "card flush" },
-        h(
-          "header",
-          {},
-          h("h2", {}, "Before and after"),
-          h("small", {}, `user ${asked.user_id}, ${asked.item_ids.length} items, ${old} old tasks`),
-        ),
+      flush(
+        "Before and after",
+        `user ${asked.user_id}, ${asked.item_ids.length} items, ${old} old tasks`,
         comparison(before, after, asked.item_ids),
       ),
     );

@@ -1,7 +1,7 @@
 // Scores of one user's items, their ranking under weights, and what a change of the tasks moved.
 
 import { comparison, scoreAll } from "./compare.js";
-import { badge, card, field, h, refusal } from "./dom.js";
+import { badge, card, field, flush, h, refusal } from "./dom.js";
 import { fixed } from "./figures.js";
 import { table } from "./table.js";
 
@@ -111,7 +111,7 @@ export function playgroundView({ api, tasks, live, probe }) {
 
   function showSliders() {
     const wanted = filter.value.trim().toLowerCase();
-    const scoring = tasks.all.filter((t) => t.version !== null);
+    const { scoring } = tasks;
     if (!weights.size) scoring.slice(0, SHOWN).forEach((t) => weights.set(t.name, 1));
     for (const name of weights.keys()) if (!tasks.of(name)) weights.delete(name);
     sliders.replaceChildren(
@@ -207,7 +207,7 @@ export function playgroundView({ api, tasks, live, probe }) {
   async function score(request) {
     button.disabled = true;
     try {
-      const names = tasks.all.filter((t) => t.version !== null).map((t) => t.name);
+      const names = tasks.scoring.map((t) => t.name);
       answer = await scoreAll(api, request, names);
       asked = request;
       first = [];
@@ -225,22 +225,16 @@ export function playgroundView({ api, tasks, live, probe }) {
     const before = answer;
     showSliders();
     if (!before || before.generation === live.last?.generation) return;
-    for (const task of tasks.all) {
-      if (task.version !== null && !(task.name in before.scores) && weights.size < SHOWN)
-        weights.set(task.name, 1);
+    for (const task of tasks.scoring) {
+      if (!(task.name in before.scores) && weights.size < SHOWN) weights.set(task.name, 1);
     }
     showSliders();
     await score(asked);
+    if (answer === before) return; // refused, as the form says
     moved.replaceChildren(
-      h(
-        "section",
-        { className: "card flush" },
-        h(
-          "header",
-          {},
-          h("h2", {}, "What the last change moved"),
-          h("small", {}, `generation ${before.generation} → ${answer.generation}`),
-        ),
+      flush(
+        "What the last change moved",
+        `generation ${before.generation} → ${answer.generation}`,
         comparison(before, answer, asked.item_ids),
       ),
     );

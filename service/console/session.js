@@ -32,7 +32,7 @@ export function signIn(enter, said = "") {
       const token = input.value.trim();
       const { api, who } = await open(token);
       sessionStorage.setItem(KEY, token);
-      enter(api, who);
+      await enter(api, who);
     } catch (error) {
       told.textContent = error.message;
       told.hidden = false;

@@ -2,7 +2,7 @@
 
 import { taskPath } from "./api.js";
 import { histogram } from "./chart.js";
-import { ask, badge, card, facts, h, refusal } from "./dom.js";
+import { ask, badge, card, facts, flush, h, refusal } from "./dom.js";
 import { figure, moment, percent, whole } from "./figures.js";
 import { total } from "./live.js";
 import { routingPart } from "./routing.js";
@@ -16,19 +16,9 @@ export function taskView(context) {
   const spread = card("Scores");
   const routing = routingPart(context);
   const versions = versionTable(() => tasks.of(name), rollBack, may);
-  const versionCard = h(
-    "section",
-    { className: "card flush" },
-    h("header", {}, h("h2", {}, "Versions")),
-    versions.element,
-  );
+  const versionCard = flush("Versions", null, versions.element);
   const history = historyTable();
-  const historyCard = h(
-    "section",
-    { className: "card flush" },
-    h("header", {}, h("h2", {}, "History")),
-    history.element,
-  );
+  const historyCard = flush("History", null, history.element);
   const remove = h(
     "button",
     { className: "danger", disabled: !may.graft, onclick: removeTask },

@@ -27,7 +27,18 @@ export function tasksView({ live, tasks }) {
         same: (t) => t.kind,
         node: (t) => badge(t.kind === "head" ? "bundle" : "grafted", t.kind === "head" ? "" : "on"),
       },
-      { title: "Version", num: true, text: (t) => t.version ?? "dormant" },
+      {
+        title: "Version",
+        num: true,
+        same: (t) => JSON.stringify([t.version, t.canary]),
+        node: ({ version, canary }) =>
+          h(
+            "span",
+            {},
+            canary && badge(`canary ${canary.version} at ${canary.percent} %`, "warn"),
+            ` ${version ?? "dormant"}`,
+          ),
+      },
       { title: "Versions", num: true, text: (t) => t.versions.length || "–" },
       {
         title: "Held-out figure",

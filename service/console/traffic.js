@@ -1,7 +1,7 @@
 // The service at a glance: how much, how fast, how well, and what was changed last.
 
 import { sparkline } from "./chart.js";
-import { badge, card, facts, h, refusal } from "./dom.js";
+import { badge, card, facts, flush, h, refusal } from "./dom.js";
 import { milliseconds, moment, percent, rate, whole } from "./figures.js";
 import { degraded, total } from "./live.js";
 import { table } from "./table.js";
@@ -60,13 +60,7 @@ export function trafficView({ api, live }) {
     "Nothing was changed yet. Graft a task, and it is on record here.",
   );
   const failed = h("div");
-  const log = h(
-    "section",
-    { className: "card flush" },
-    h("header", {}, h("h2", {}, "Last changes")),
-    failed,
-    changes.element,
-  );
+  const log = flush("Last changes", null, failed, changes.element);
   const causes = card("Answers and refusals");
   const reached = card("Generation reached");
   const element = h(

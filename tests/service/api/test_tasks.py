@@ -25,7 +25,8 @@ async def test_one_task_is_shown(public: httpx.AsyncClient) -> None:
     answer = await public.get("/v1/tasks/click")
     assert answer.status_code == 200
     assert set(answer.json()) == {
-        "name", "kind", "version", "versions", "metrics", "parameters", "provenance"
+        "name", "kind", "version", "versions", "metrics", "parameters", "provenance",
+            "canary",
     }  # fmt: skip
 
 
