@@ -28,7 +28,7 @@ class Client:
     Args:
         base_url: of the public port, like http://127.0.0.1:8000.
         admin_url: of the admin port; needed, with a token, by graft, rollback, route, routing,
-            drift, remove, history, audit and workers.
+            drift, remove, history, audit, workers, backbone, upgrade and rollback_backbone.
         timeout_s: what one call may take, its further tries included; only an answer that comes
             in drops can stretch it.
         tls: whom to trust and what to show, for addresses with https; the public authorities and
