@@ -35,6 +35,13 @@ def test_it_publishes_what_the_service_listens_on_to_this_machine_alone() -> Non
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
+def test_the_bundles_of_upgrades_lie_in_a_volume_that_outlives_the_container() -> None:
+    service = compose_file()["services"]["taskgraft"]
+    places = [volume.split(":")[-2] for volume in service["volumes"]]
+    bundles = service["environment"]["TASKGRAFT_BUNDLES"]
+    assert any(bundles.startswith(f"{place}/") for place in places)
+
+
 def test_every_container_is_confined_and_bounded() -> None:
     for name, service in compose_file()["services"].items():
         assert service["cap_drop"] == ["ALL"], name

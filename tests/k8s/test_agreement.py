@@ -138,8 +138,19 @@ def test_a_gpu_pod_has_a_gpu_and_starts_on_no_other_device() -> None:
     assert container["image"].rpartition("/")[2].startswith("service-gpu:")
 
 
+@pytest.mark.parametrize("overlay", ["prod-cpu", "prod-gpu"])
+def test_the_bundles_of_upgrades_lie_in_a_claim_that_it_only_reads(overlay: str) -> None:
+    container = container_of(overlay)
+    (place,) = [v["value"] for v in container["env"] if v["name"] == "TASKGRAFT_BUNDLES"]
+    (mount,) = [m for m in container["volumeMounts"] if place.startswith(m["mountPath"])]
+    volumes = service_pod(overlay)["template"]["spec"]["volumes"]
+    (claim,) = [v["persistentVolumeClaim"] for v in volumes if v["name"] == mount["name"]]
+    assert mount["readOnly"] is claim["readOnly"] is True
+
+
 def test_the_secrets_it_reads_are_those_the_document_makes() -> None:
-    keys = [v["valueFrom"]["secretKeyRef"] for v in container_of("prod-cpu")["env"]]
+    given = container_of("prod-cpu")["env"]
+    keys = [v["valueFrom"]["secretKeyRef"] for v in given if "valueFrom" in v]
     assert [(key["name"], key["key"]) for key in keys] == [
         ("taskgraft-stores", "features"),
         ("taskgraft-stores", "tasks"),
