@@ -31,9 +31,9 @@ def upgrade(
     """Upgrade. places: the folder of bundles (None if the hosts hold it already), tasks to drop."""
     bundles, drop = places
     manifest = open_bundle(bundle).manifest
-    paths = _by_task(prompts)
-    files = {task: path.read_bytes() for task, path in paths.items()}
-    beside = {task: signature_of(path) for task, path in paths.items()}
+    given = _by_task(prompts)
+    files = {task: content for task, (_, content) in given.items()}
+    beside = {task: signature_of(path) for task, (path, _) in given.items()}
     signatures = {task: path.read_bytes() for task, path in beside.items() if path.is_file()}
     if bundles is not None:
         keep(bundle, bundles / manifest.fingerprint)
@@ -52,13 +52,14 @@ def keep(bundle: Path, place: Path) -> None:
             shutil.copytree(bundle, folder, dirs_exist_ok=True)
 
 
-def _by_task(prompts: Sequence[Path]) -> dict[str, Path]:
-    files = dict[str, Path]()
+def _by_task(prompts: Sequence[Path]) -> dict[str, tuple[Path, bytes]]:
+    files = dict[str, tuple[Path, bytes]]()
     for path in prompts:
-        task = read_prompt(path.read_bytes()).header.task
+        content = path.read_bytes()
+        task = read_prompt(content).header.task
         if task in files:
             raise Misuse(f"{path}: a second prompt of task {task}; give one of each")
-        files[task] = path
+        files[task] = path, content
     return files
 
 

@@ -22,7 +22,7 @@ from service.errors import ConfigError, NotAllowed, NotAuthenticated
 
 Scope = Literal["read", "graft"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FORM = "name:scope+scope:sha256[:expiry], expiry in seconds since 1970"
 
@@ -54,7 +54,7 @@ def read_token(line: str) -> Token:
         ConfigError: another form, or an unknown scope. The message never holds the digest.
     """
     name, scopes, digest, expiry, *more = [*line.split(":"), "", "", ""]
-    if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest) or any(more):
+    if not NAME.fullmatch(name) or not _DIGEST.fullmatch(digest) or any(more):
         raise ConfigError(f"an admin token is not of the form {_FORM}")
     known = frozenset(scope for scope in SCOPES if scope in scopes.split("+"))
     if len(known) != len(scopes.split("+")):

@@ -30,10 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from service.auth import NAME
 from service.errors import ConfigError, TaskRejected
 
 MAX_SIGNATURE_BYTES = 4096
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_KIND, _PREHASHED = b"Ed", b"ED"
 _ID_BYTES, _KEY_BYTES, _SIGNATURE_BYTES = 8, 32, 64
 _UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
@@ -167,7 +167,7 @@ def read_trusted_key(line: str) -> TrustedKey:
     """
     name, _, text = line.partition(":")
     raw = _bytes(text, len(_KEY_KIND) + _ID_BYTES + _KEY_BYTES)
-    if not _NAME.fullmatch(name) or raw is None or not raw.startswith(_KEY_KIND):
+    if not NAME.fullmatch(name) or raw is None or not raw.startswith(_KEY_KIND):
         raise ConfigError(
             f"trusted key {name[:64]!r}: expected name:RW..., as `taskgraft keys new` prints it"
         )
