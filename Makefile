@@ -23,7 +23,7 @@ help:
 	@echo "make bench           what scoring costs, then docs/BENCHMARKS.md"
 	@echo "make bench-peers     the same model in other servers, then docs/BENCHMARKS.md"
 	@echo "make bench-quality   every model on real data, then docs/QUALITY.md"
-	@echo "make bench-images    size and cold start of the images (needs Docker)"
+	@echo "make bench-images    size and cold start of the service image (needs Docker; ARGS=--training: the other size too)"
 	@echo "make bench-train     training speed beside torch-rechub's"
 	@echo "make bench-graft     10,000 grafts and rollbacks under load"
 	@echo "make bench-upgrade   another backbone, there and back, under load"

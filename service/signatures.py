@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
