@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ _MODEL_GOALS = {  # arXiv 2408.17214, two tasks with education as an input
     ("census", "mptrec", "never_married"): 0.9926,
 }
 
-PROMPT = "prompt (attention)"
+_FUSION = "attention"  # training's default
 ABSENT = "not run"  # the note that names the models without a finished run
 
 
@@ -104,7 +105,8 @@ def figures_of(plan: Plan, records: Records, command: str) -> list[Figure]:
             keys = [f"graft/{data}/{cell.model}/{cell.new}/{seed}" for seed in plan.seeds]
             grafts = [r for key in keys if isinstance(r := records.get(key), GraftRecord)]
             if grafts:
-                found += graft_figures(grafts, command)
+                fusion = plan.data[data].tune.get("fusion", _FUSION)
+                found += graft_figures(Case(grafts[0], f"prompt ({fusion})", command), grafts)
     return found
 
 
@@ -229,9 +231,17 @@ def _claim_figures(data: str, runs: Mapping[str, list[FitRecord]], command: str)
     return found
 
 
-def graft_figures(grafts: Sequence[GraftRecord], command: str) -> list[Figure]:
-    """One new task on one backbone: every way, and what the prompt is held to."""
-    first = grafts[0]
+class Case(NamedTuple):
+    """One new task on one backbone; held is the way that the goals are set to: the plan's own."""
+
+    first: GraftRecord
+    held: str
+    command: str
+
+
+def graft_figures(case: Case, grafts: Sequence[GraftRecord]) -> list[Figure]:
+    """Every way, and what the prompt is held to."""
+    first, command = case.first, case.command
     prefix = f"graft/{first.data}/{first.model}/{first.task}"
     found = []
     for way in first.ways:
@@ -248,19 +258,19 @@ def graft_figures(grafts: Sequence[GraftRecord], command: str) -> list[Figure]:
         ]
         aucs = [run.auc for run in runs]
         spread = pooled(aucs, [run.interval for run in runs])
-        found.append(_graft_goal(first, way, "auc", float(np.mean(aucs)), spread, command))
+        found.append(_graft_goal(case, way, "auc", float(np.mean(aucs)), spread))
         share = float(np.mean([r.parameters / g.full for r, g in zip(runs, grafts, strict=True)]))
-        found.append(_graft_goal(first, way, "share", share, None, command))
+        found.append(_graft_goal(case, way, "share", share, None))
         if way == "joint":
             continue
         ahead = [run.auc - other.auc for run, other in zip(runs, joint, strict=True)]
         spread = pooled(ahead, [run.against_joint for run in runs])
-        found.append(_graft_goal(first, way, "ahead", float(np.mean(ahead)), spread, command))
+        found.append(_graft_goal(case, way, "ahead", float(np.mean(ahead)), spread))
         time = sum(run.seconds for run in runs) / sum(run.seconds for run in joint)
-        found.append(_graft_goal(first, way, "time", time, None, command))
+        found.append(_graft_goal(case, way, "time", time, None))
         changes = [abs(change or 0.0) for run in runs for change in run.old_tasks.values()]
         if changes:
-            found.append(_graft_goal(first, way, "old", max(changes), None, command))
+            found.append(_graft_goal(case, way, "old", max(changes), None))
     return found
 
 
@@ -275,13 +285,14 @@ def _measured(prefix: str, measure: str, values: Sequence[float], command: str) 
 
 
 def _graft_goal(
-    graft: GraftRecord, way: str, measure: str, value: float, spread: Interval | None, command: str
+    case: Case, way: str, measure: str, value: float, spread: Interval | None
 ) -> Figure:
-    """A figure of one way; the prompt itself is held to its goals, the other ways to none."""
+    """A figure of one way; only the way that is held to goals has any."""
+    graft = case.first
     goals = dict(_PROMPT_GOALS)
     if (graft.data, graft.model) == ("census_graft", "mptrec"):
         goals |= _PUBLISHED_GOALS
-    goal = goals.get(measure) if way == PROMPT else None
+    goal = goals.get(measure) if way == case.held else None
     return Figure(
         name=f"graft/{graft.data}/{graft.model}/{graft.task}/{way}/{measure}",
         value=value,
@@ -289,7 +300,7 @@ def _graft_goal(
         spread=spread,
         goal=None if goal is None else goal.text,
         holds=None if goal is None else goal.reached(value),
-        command=command,
+        command=case.command,
     )
 
 

@@ -8,7 +8,7 @@ Everything is written aside; the folder appears only after the graphs have score
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -31,6 +31,7 @@ from export.modules import (
     event_specs,
     prompt_specs,
     representation_specs,
+    value_specs,
 )
 from export.parity import PROMPTS, Graphs, check_parity, check_serving
 from export.quality import ServingSession
@@ -113,9 +114,8 @@ def export_bundle(
     options = options or ExportOptions()
     model = checkpoint.model.eval()
     prompts = _fresh_prompts(model, options.prompts or checkpoint.card.config.tune)
-    tensors = prompt_specs(prompts[0])
     with written_aside(folder) as aside:
-        traced, place = trace(model, tensors), GraphFolder(aside)
+        traced, place = trace(model, prompts[0]), GraphFolder(aside)
         graphs = write_graphs(traced, place)
         serving = write_serving((traced.backbone, traced.heads), dataset, place, options.serving)
         parity = check_parity(model, prompts, graphs, options.tolerance)
@@ -134,7 +134,7 @@ def export_bundle(
             backbone=graphs.backbone,
             tasks=tuple(_task_entry(checkpoint, t, graphs) for t in model.tasks),
             prompt_head=graphs.prompt_head,
-            prompt_tensors=tensors,
+            prompt_tensors=prompt_specs(prompts[0]),
             tolerance=options.tolerance,
             backbone_parameters=sum(p.numel() for p in model.parameters()),
             provenance={**_provenance(checkpoint, parity), **options.provenance},
@@ -152,20 +152,20 @@ def _fresh_prompts(model: MultiTaskModel, config: TuneConfig) -> list[PromptHead
         return [new_prompt(config, model) for _ in range(PROMPTS)]
 
 
-def trace(model: MultiTaskModel, tensors: Sequence[TensorSpec]) -> Traced:
-    """Export every graph of a model; tensors are those of one prompt."""
+def trace(model: MultiTaskModel, prompt: PromptHead | DtrnPrompt) -> Traced:
+    """Export every graph of a model; prompt is any of those that it shall take."""
+    tensors = prompt_specs(prompt)
     names = [spec.name for spec in tensors]
     conditioned = CONDITIONED in names
     representation = representation_specs(model)
-    read = (*representation, *event_specs(model)) if conditioned else representation
+    more = event_specs(model) if conditioned else value_specs(prompt)
+    read = (*representation, *more)
     outputs = [spec.name for spec in read if spec.name != "row_user"]
     keys = None if "keys" in names else model.mixer.keys
     bank = DtrnPromptBank(model, keys) if conditioned else PromptBank(keys)
     stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
     return Traced(
-        backbone=to_onnx(
-            BackboneGraph(model, with_events=conditioned), model.schema.inputs(), outputs
-        ),
+        backbone=to_onnx(BackboneGraph(model, prompt), model.schema.inputs(), outputs),
         heads={
             task: to_onnx(HeadGraph(model.head(at)), representation, ["score"])
             for at, task in enumerate(model.tasks)

@@ -1,6 +1,7 @@
 """The learned modules as functions of one dict of named arrays, which is what a graph is.
 
-    BackboneGraph     FeatureSchema.inputs()              -> h_user, h_item, shared, specific
+    BackboneGraph     FeatureSchema.inputs()              -> h_user, h_item, shared, specific,
+                                                             item_values where prompts weigh them
     HeadGraph         representation                      -> score
     PromptHeadGraph   representation + prompt tensors (P) -> scores
 
@@ -29,6 +30,7 @@ from training.prompt_bank import PromptBank
 from training.representation import Events, Representation, join
 
 Arrays = dict[str, Tensor]
+ITEM_VALUES = "item_values"
 
 
 def inputs_of(schema: FeatureSchema, arrays: Arrays) -> Inputs:
@@ -65,17 +67,22 @@ _AT_USER = {"user_ids", "user_dense", "user_bags", "history"}
 
 
 class BackboneGraph(nn.Module):
-    """represent(), flattened to tensors; with_events ends them with the events."""
+    """represent(), flattened to tensors, and what else the prompts read: events, or item values."""
 
-    def __init__(self, model: MultiTaskModel, *, with_events: bool = False) -> None:
+    def __init__(self, model: MultiTaskModel, prompt: PromptHead | DtrnPrompt) -> None:
         super().__init__()
         self.model = model
-        self.with_events = with_events
+        self.with_events = isinstance(prompt, DtrnPrompt)
+        weights = None if isinstance(prompt, DtrnPrompt) else prompt.item_weights
+        self.values = None if weights is None else weights.values
 
     def forward(self, arrays: Arrays) -> tuple[Tensor, ...]:
-        representation = self.model.represent(inputs_of(self.model.schema, arrays))
+        inputs = inputs_of(self.model.schema, arrays)
+        representation = self.model.represent(inputs)
         user, item, _, shared, specific = representation.tensors()
         found = tuple(t for t in (user, item, shared, specific) if t is not None)
+        if self.values is not None:
+            return (*found, self.values(inputs.item_ids))
         events = representation.events if self.with_events else None
         return found if events is None else (*found, events.tokens, events.known)
 
@@ -103,7 +110,8 @@ class PromptHeadGraph(nn.Module):
         h_user, h_item, row_user, shared, specific = representation_of(arrays)
         events = Events(arrays["events"], arrays["known"]) if "events" in arrays else None
         seen = Representation(join(h_user, h_item, row_user), shared, specific, None, events)
-        return (self.bank(seen, {name: arrays[name] for name in self.names}),)
+        names = [*self.names, *([ITEM_VALUES] if ITEM_VALUES in arrays else [])]
+        return (self.bank(seen, {name: arrays[name] for name in names}),)
 
 
 def representation_of(
@@ -142,6 +150,13 @@ def event_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
         TensorSpec("events", "float32", ("U", behaviours, "L", width)),
         TensorSpec("known", "float32", ("U", behaviours, "L")),
     )
+
+
+def value_specs(head: PromptHead | DtrnPrompt) -> tuple[TensorSpec, ...]:
+    """The places of item values in the prompts' weights; none where these have no weights."""
+    if isinstance(head, DtrnPrompt) or head.item_weights is None:
+        return ()
+    return (TensorSpec(ITEM_VALUES, "int32", ("N", head.item_weights.values.fields)),)
 
 
 def prompt_specs(head: PromptHead | DtrnPrompt) -> tuple[TensorSpec, ...]:

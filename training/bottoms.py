@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from contract.schema import FeatureSchema
+from contract.schema import FeatureSchema, Place
 from training.embedding import FeatureEmbedding
 from training.inputs import Inputs
 from training.mlp import Init
 from training.representation import Events
 from training.split import Split, unflatten
+
+Span = tuple[int, int]  # first column, and the one after the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,17 @@ class PlainBottom(nn.Module):
         self.embedding = FeatureEmbedding(schema, d, init)
         self.columns = Columns(schema)
         self.user_width, self.item_width = self.columns.widths(d)
+        self._spans = self.columns.spans(schema, d)
 
     def forward(self, inputs: Inputs) -> Views:
         user = self.columns.user(self.embedding, inputs, 1).squeeze(0)
         item = self.columns.item(self.embedding, inputs, 1).squeeze(0)
         h = Split(user, item, inputs.row_user)
         return Views(own=h, gate=h, base=h)
+
+    def spans(self) -> dict[str, Span]:
+        """Which columns of h each field that is looked up fills."""
+        return self._spans
 
 
 class StemBottom(nn.Module):
@@ -66,6 +73,7 @@ class StemBottom(nn.Module):
         self.embedding = FeatureEmbedding(schema, d * (tasks + 1), init)
         self.columns = Columns(schema)
         self.user_width, self.item_width = self.columns.widths(d)
+        self._spans = self.columns.spans(schema, d)
 
     def forward(self, inputs: Inputs) -> Views:
         user = self.columns.user(self.embedding, inputs, self.tasks + 1)
@@ -80,6 +88,10 @@ class StemBottom(nn.Module):
             ),
             base=Split(user[t], item[t], row_user),
         )
+
+    def spans(self) -> dict[str, Span]:
+        """Which columns of h each field that is looked up fills."""
+        return self._spans
 
     def _plus_shared(self, blocks: Tensor, dense: int) -> Tensor:
         """x_t + x_0 of the embedded columns, the dense ones as they are."""
@@ -102,6 +114,21 @@ class Columns:
         """Du and Di at embedding width d."""
         user = self.user_dense + (self.user_fields + self.behaviours) * d
         return user, self.item_dense + self.item_fields * d
+
+    def spans(self, schema: FeatureSchema, d: int) -> dict[str, Span]:
+        """The columns of each field that is looked up, the user part standing in front."""
+        found: dict[str, Span] = {}
+        starts: tuple[tuple[Place, int], ...] = (
+            ("user", self.user_dense),
+            ("item", self.widths(d)[0] + self.item_dense),
+        )
+        for place, start in starts:
+            fields = [field for field in schema.at(place) if field.kind != "dense"]
+            found |= {
+                field.name: (start + at * d, start + (at + 1) * d)
+                for at, field in enumerate(fields)
+            }
+        return found
 
     def user(self, embedding: FeatureEmbedding, inputs: Inputs, chunks: int) -> Tensor:
         """(C, U, Du): one block for each of the C chunks of the table."""

@@ -158,11 +158,11 @@ class _Bench:
         examples = frozen_examples(self.checkpoint, self.prepared, self.task.name)
         cached = _Time.since(started)
         ways = [self._headed("head", examples, self._tower, cached, progress)]
-        for fusion in FUSIONS:
+        for fusion in (*FUSIONS, *(("own",) if self.config.tune.expert_units else ())):
             tune = self.config.tune.model_copy(update={"fusion": fusion})
             make = partial(PromptHead, tune, model.prompt_shape(), model.mixer.keys)
             ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
-        if takes_dtrn_prompts(model):
+        if takes_dtrn_prompts(model) and not self.config.tune.item_weights:
             live = live_examples(self.checkpoint, self.prepared, self.task.name)
             make_dtrn = partial(DtrnPrompt, self.config.tune, model)
             ways.append(self._headed("prompt (dtrn)", live, make_dtrn, _Time(0.0, 0.0), progress))

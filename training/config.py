@@ -167,16 +167,20 @@ class TuneConfig(Section):
     """Stage 2: one new task's prompt on the frozen backbone; tau scales its attention.
 
     expert_units, if any, are the hidden units of an expert of the new task's own
-    (training/prompt_expert.py). tower_units are the backbone's unless given. dtrn conditions a DTRN
-    backbone on the new task (training/dtrn_prompt.py). What a bundle is exported with decides which
-    prompts it takes.
+    (training/prompt_expert.py), which reads all of h but the fields in expert_without; with fusion
+    "own" the tower reads nothing else. item_weights names item fields of which each value gets a
+    weight (training/prompt_weights.py). tower_units are the backbone's unless given. dtrn
+    conditions a DTRN backbone on the new task (training/dtrn_prompt.py). What a bundle is exported
+    with decides which prompts it takes.
     """
 
-    fusion: Literal["attention", "uniform", "similarity"] = "attention"
+    fusion: Literal["attention", "uniform", "similarity", "own"] = "attention"
     tau: float = Field(default=150.0, gt=0.0)
     prompt_gate: Literal["learned", "fixed"] = "learned"
     prompt_keys: Literal["auto", "frozen", "trainable"] = "auto"
     expert_units: Units = ()
+    expert_without: tuple[str, ...] = ()
+    item_weights: tuple[str, ...] = ()
     tower_units: Units | None = None
     dtrn: bool = False
     epochs: int = Field(default=30, ge=1)
@@ -185,6 +189,16 @@ class TuneConfig(Section):
     learning_rate: float = Field(default=1e-3, gt=0.0)
     l2_network: Rate = 0.0
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _possible(self) -> TuneConfig:
+        if not self.expert_units and (self.fusion == "own" or self.expert_without):
+            raise ValueError(
+                "fusion = 'own' and expert_without are of an expert; give tune.expert_units"
+            )
+        if self.dtrn and (self.expert_without or self.item_weights):
+            raise ValueError("a DTRN prompt takes neither expert_without nor item_weights")
+        return self
 
 
 class TrainConfig(Section):

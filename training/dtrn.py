@@ -62,6 +62,10 @@ class DtrnBottom(nn.Module):
         refined = stacked if self.refinement is None else self.refinement(stacked)
         return Views(own=refined, gate=refined, base=base, events=events)
 
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """None are told: its dense columns are one field, and interests follow."""
+        return {}
+
     def new_refinement(self, tasks: int) -> Refinement | None:
         """A refinement that does nothing yet; None if it is switched off."""
         if self.dtrn.trm == "off":

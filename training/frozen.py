@@ -41,6 +41,7 @@ class RepresentationCache:
     shared: Tensor  # (R, m)
     specific: Tensor  # (R, T, m)
     keys: Tensor | None  # (T, m)
+    item_ids: Tensor  # (R, Fi) int32
 
     @classmethod
     @torch.no_grad()
@@ -52,9 +53,10 @@ class RepresentationCache:
         row_user = torch.zeros(rows, dtype=torch.int64)
         known, keys = 0, None
         for chunk in by_request(dataset, EVAL_BATCH):
-            rep = model.represent(dataset.batch(chunk, ()).inputs)
-            found = (rep.h.item, rep.shared, rep.specific)
-            parts = parts or tuple(_room((rows, *part.shape[1:])) for part in found)
+            inputs = dataset.batch(chunk, ()).inputs
+            rep = model.represent(inputs)
+            found = (rep.h.item, rep.shared, rep.specific, inputs.item_ids)
+            parts = parts or tuple(_room((rows, *part.shape[1:]), part.dtype) for part in found)
             for room, part in zip(parts, found, strict=True):
                 if part.numel():  # h may have no item part
                     room[chunk] = part
@@ -63,8 +65,8 @@ class RepresentationCache:
                 known += len(rep.h.user)
                 users.append(rep.h.user)
             keys = rep.keys
-        item, shared, specific = parts
-        return cls(torch.cat(users), item, row_user, shared, specific, keys)
+        item, shared, specific, item_ids = parts
+        return cls(torch.cat(users), item, row_user, shared, specific, keys, item_ids)
 
     def mean_square(self) -> Tensor:
         """(Dh,) of the columns of h over all rows."""
@@ -79,21 +81,21 @@ class RepresentationCache:
         nothing is scattered back on the way of the gradient.
         """
         # index_select copies whole rows; indexing by a tensor goes element by element.
-        parts = (self.item, self.shared, self.specific)
-        item, shared, specific = (part.index_select(0, rows) for part in parts)
+        parts = (self.item, self.shared, self.specific, self.item_ids)
+        item, shared, specific, item_ids = (part.index_select(0, rows) for part in parts)
         user = self.user.index_select(0, self.row_user.index_select(0, rows))
         h = Split.rows(torch.cat([user, item], dim=1))
-        return Representation(h=h, shared=shared, specific=specific, keys=self.keys)
+        return Representation(h, shared, specific, self.keys, item_ids=item_ids)
 
 
-def _room(shape: tuple[int, ...]) -> Tensor:
-    """An uninitialised float32 tensor: in memory, or in a file of its own if it is large."""
+def _room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor of 4-byte numbers: in memory, or in its own file if it is large."""
     size = math.prod(shape)
     if size * 4 <= _MEMORY_BYTES:
-        return torch.empty(shape)
+        return torch.empty(shape, dtype=dtype)
     with tempfile.TemporaryDirectory() as folder:  # unlinked at once; the mapping keeps the bytes
         path = Path(folder) / "rows"
-        return torch.from_file(str(path), shared=True, size=size).view(shape)
+        return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from training.mixer_mpt import MptMixer
 from training.mixer_ple import LayeredMixer, LayerShape
 from training.mlp import Layers, initialise
 from training.prompt import PromptShape
+from training.prompt_weights import id_columns
 from training.representation import Representation
 from training.split import Split
 from training.towers import MptHead, TowerHead, Towers
@@ -104,7 +105,9 @@ class MultiTaskModel(nn.Module):
         views = self._views(inputs)
         shared, specific = self.mixer.represent(views)
         by_row = specific.transpose(0, 1)  # (N, T, m)
-        return Representation(views.base, shared, by_row, self.mixer.keys, views.events)
+        return Representation(
+            views.base, shared, by_row, self.mixer.keys, views.events, inputs.item_ids
+        )
 
     def mean_gates(self, inputs: Inputs) -> tuple[Gate, ...]:
         """Which experts each task hears, on average over these rows; none without gates."""
@@ -138,6 +141,8 @@ class MultiTaskModel(nn.Module):
             width=self.mixer.width,
             tasks=len(self.tasks),
             tower_units=self.config.tower_units,
+            spans=self.bottom.spans(),
+            id_columns=id_columns(self.schema),
         )
 
     def bake(self) -> None:

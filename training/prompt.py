@@ -5,24 +5,29 @@
 
 Representation --PromptHead--> logits (N,); bank_tensors() is what training/prompt_bank.py serves.
 On backbones other than mpt there are no task embeddings: the head brings trainable keys. With
-expert_units it adds an expert of its own to f (training/prompt_expert.py).
+expert_units it adds an expert of its own to f (training/prompt_expert.py), which is all of f where
+fusion = "own"; with item_weights, weights of values to the logit (training/prompt_weights.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from training.bottoms import Span
 from training.config import TuneConfig
 from training.errors import ConfigError
 from training.mixer_mpt import fuse
 from training.mlp import Layers, StackedMLP
 from training.prompt_expert import PromptExpert
+from training.prompt_weights import IdColumn, ItemWeights
 from training.representation import Representation
 from training.split import Split
 
+_SHUT = -1e4  # exp of it is 0 in float32
 FIXED_GATE = (0.1, 0.9)  # hard-coded by one revision of the published code
 EPSILON = 1e-5
 
@@ -37,6 +42,8 @@ class PromptShape:
     tasks: int  # T
     tower_units: tuple[int, ...]
     own_source: bool = False  # one more vector to attend to, made for the new task
+    spans: Mapping[str, Span] = field(default_factory=dict)  # columns of h, by field
+    id_columns: Mapping[str, IdColumn] = field(default_factory=dict)  # of the items, by field
 
     @property
     def input_width(self) -> int:
@@ -63,7 +70,7 @@ class PromptHead(nn.Module):
         keys: Representation.keys, (T, m), or None if the backbone has none.
 
     Raises:
-        ConfigError: prompt_keys = "frozen" on a backbone without keys.
+        ConfigError: prompt_keys = "frozen" on a backbone without keys; a field that is not there.
     """
 
     def __init__(self, config: TuneConfig, shape: PromptShape, keys: Tensor | None) -> None:
@@ -76,14 +83,22 @@ class PromptHead(nn.Module):
         else:
             self.query = None
         self._take_keys(config, keys)
-        self.task_embedding = nn.Parameter(torch.randn(shape.width))
+        self.task_embedding: Tensor
+        if config.fusion == "own":
+            self.register_buffer("task_embedding", torch.zeros(shape.width))
+        else:
+            self.task_embedding = nn.Parameter(torch.randn(shape.width))
         self.gate: StackedMLP | None = None
-        if config.prompt_gate == "learned":
+        if config.prompt_gate == "learned" and config.fusion != "own":
             gate = Layers((), out=2, bias=False)
             self.gate = StackedMLP(1, shape.input_width, gate, penalised=False)
         self.expert: PromptExpert | None = None
         if config.expert_units:
-            self.expert = PromptExpert(shape.input_width, config.expert_units, shape.width)
+            unread = _spans(config.expert_without, shape)
+            self.expert = PromptExpert(shape.input_width, config.expert_units, shape.width, unread)
+        self.item_weights: ItemWeights | None = None
+        if config.item_weights:
+            self.item_weights = ItemWeights(config.item_weights, shape.id_columns)
         units = shape.tower_units if config.tower_units is None else config.tower_units
         self.tower = StackedMLP(1, shape.width, Layers(units, out=1))
 
@@ -96,24 +111,36 @@ class PromptHead(nn.Module):
         self.keys: Tensor
         start = torch.randn(self.shape.tasks, self.shape.width) if keys is None else keys
         start = start.detach().clone()
-        if self.own_keys and config.fusion != "uniform":
+        attends = config.fusion in ("attention", "similarity")
+        if self.own_keys and attends:
             self.keys = nn.Parameter(start)
         else:
             self.register_buffer("keys", start)
         self.own_key: nn.Parameter | None = None
-        if self.shape.own_source and config.fusion != "uniform":
+        if self.shape.own_source and attends:
             self.own_key = nn.Parameter(torch.randn(1, self.shape.width))
 
     def forward(self, representation: Representation) -> Tensor:
         """Logits (N,)."""
+        towered: Tensor = self.tower(Split.rows(self._fused(representation)))  # (1, N, 1)
+        logits = towered[0].squeeze(-1)
+        if self.item_weights is None:
+            return logits
+        if representation.item_ids is None:
+            raise ValueError("a prompt with item_weights needs Representation.item_ids")
+        added: Tensor = self.item_weights(representation.item_ids)
+        return logits + added
+
+    def _fused(self, representation: Representation) -> Tensor:
+        """f, (N, m)."""
+        own: Tensor | None = None if self.expert is None else self.expert(representation.h)
+        if self.fusion == "own" and own is not None:
+            return own
         weights = self.attention(representation.h)  # (N, T) or (T,)
         mixed = (weights.unsqueeze(-1) * representation.specific).sum(dim=1)  # (N, m)
         gates = self.gates(representation.h)  # (N, 2) or (2,)
         fused = fuse(gates, mixed, self.task_embedding, representation.shared)
-        if self.expert is not None:
-            fused = fused + self.expert(representation.h)
-        logits: Tensor = self.tower(Split.rows(fused))  # (1, N, 1)
-        return logits[0].squeeze(-1)
+        return fused if own is None else fused + own
 
     def attention(self, h: Split) -> Tensor:
         """Weights of the sources: (N, T), or (T,) where all rows share them."""
@@ -126,6 +153,8 @@ class PromptHead(nn.Module):
 
     def gates(self, h: Split) -> Tensor:
         """(N, 2), or (2,) if fixed: index 0 weighs the mixture, index 1 the shared vector."""
+        if self.fusion == "own":
+            return self.task_embedding.new_zeros(2)
         if self.gate is None:
             return self.task_embedding.new_tensor(FIXED_GATE)
         return torch.softmax(self.gate(h)[0], dim=-1)
@@ -144,8 +173,9 @@ class PromptHead(nn.Module):
         """The serving form, detached: all fusions and gates as one attention form.
 
         uniform is W_1 = W_2 = gamma = beta = 0; similarity the same with beta = E_new; the fixed
-        gate is a bias without weights. Matrices stand as [in, out]. gamma and beta are divided by
-        tau. Names whose part of h has width 0 are left out.
+        gate is a bias without weights; own is E_new = 0 and a gate shut for the shared vector.
+        Matrices stand as [in, out]. gamma and beta are divided by tau. Names whose part of h has
+        width 0 are left out.
         """
         m, k, d_user = self.shape.width, self.shape.hidden, self.shape.user_width
         zeros = self.task_embedding.new_zeros
@@ -159,6 +189,8 @@ class PromptHead(nn.Module):
         gate_w, gate_b = zeros(self.shape.input_width, 2), zeros(2)
         if self.gate is not None:
             gate_w = self.gate.weights[0][0].mT
+        elif self.fusion == "own":
+            gate_b = gate_b.new_tensor((0.0, _SHUT))
         else:
             gate_b = torch.log(gate_b.new_tensor(FIXED_GATE))
         tensors = {
@@ -174,6 +206,8 @@ class PromptHead(nn.Module):
         }
         if self.expert is not None:
             tensors |= self.expert.bank_tensors(d_user)
+        if self.item_weights is not None:
+            tensors["item.weights"] = self.item_weights.weights
         for layer, (weight, bias) in enumerate(
             zip(self.tower.weights, self.tower.biases, strict=True)
         ):
@@ -185,6 +219,15 @@ class PromptHead(nn.Module):
             tensors["own_key"] = zeros(1, m) if self.own_key is None else self.own_key
         present = {name: t for name, t in tensors.items() if t.numel()}
         return {name: t.detach().contiguous().clone() for name, t in present.items()}
+
+
+def _spans(fields: Sequence[str], shape: PromptShape) -> list[Span]:
+    if unknown := [name for name in fields if name not in shape.spans]:
+        raise ConfigError(
+            f"tune.expert_without names {', '.join(unknown)}; this backbone tells the columns of"
+            f" {sorted(shape.spans)}"
+        )
+    return [shape.spans[name] for name in fields]
 
 
 class Query(nn.Module):

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from training.prompt import EPSILON
 from training.representation import Representation
-from training.split import Split
+from training.split import Split, unflatten
 
 _UNHEARD = 1e9  # so far below any logit, its softmax is exactly 0
 
@@ -40,7 +40,8 @@ class PromptBank(nn.Module):
 
         Args:
             seen: N rows; h may be rows of each prompt's own, (P, N, Dh).
-            bank: PromptHead.bank_tensors() of P prompts, stacked along a leading axis.
+            bank: PromptHead.bank_tensors() of P prompts, stacked along a leading axis; where that
+                has item.weights (P, W), also item_values (N, X) int32, the rows' places in them.
             own: (P, N, m), one more source of each prompt; one that is not conditioned is deaf to
                 it.
         """
@@ -65,7 +66,12 @@ class PromptBank(nn.Module):
         if "expert.b0" in bank:
             inner = _linear(h, bank, "expert.w0") + bank["expert.b0"].unsqueeze(1)
             x = x + _layers(torch.relu(inner), bank, "expert", first=1)
-        return torch.sigmoid(_layers(x, bank, "tower").squeeze(-1)).transpose(0, 1)  # (N, P)
+        scores = _layers(x, bank, "tower").squeeze(-1)  # (P, N), logits
+        if "item.weights" in bank:
+            values = bank["item_values"]
+            chosen = bank["item.weights"].index_select(1, values.flatten())  # (P, N * X)
+            scores = scores + unflatten(chosen, 1, values.shape[0]).sum(dim=-1)
+        return torch.sigmoid(scores).transpose(0, 1)  # (N, P)
 
     def _backbone_keys(self) -> Tensor:
         if self.keys is None:

@@ -5,15 +5,20 @@
 s is how large each column of h is on the training rows. Columns differ a hundredfold, and a step
 of Adam is as long for a small column as for a large one: unscaled, the small ones are hardly used.
 When exported, 1 / s is part of W_1. W_2 and b_2 start at zero: a prompt begins as the paper's.
+
+Columns may be left unread: those of an id with few rows a value, say a user's, hold much of what
+the old tasks' labels were on the very rows a prompt learns from, and of no other row's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from training.bottoms import Span
 from training.mlp import Layers, StackedMLP
 from training.split import Split
 
@@ -27,12 +32,17 @@ class PromptExpert(nn.Module):
         in_width: Dh.
         units: hidden ones.
         width: m.
+        unread: spans of columns that it does not see.
     """
 
-    def __init__(self, in_width: int, units: Sequence[int], width: int) -> None:
+    def __init__(
+        self, in_width: int, units: Sequence[int], width: int, unread: Sequence[Span] = ()
+    ) -> None:
         super().__init__()
         self.scale: Tensor
         self.register_buffer("scale", torch.ones(in_width))
+        for first, end in unread:
+            self.scale[first:end] = math.inf  # x / inf and w / inf are 0
         self.layers = StackedMLP(1, in_width, Layers(units, out=width, zero_last=True))
 
     def forward(self, h: Split) -> Tensor:
@@ -45,7 +55,8 @@ class PromptExpert(nn.Module):
     @torch.no_grad()
     def take_scale(self, mean_square: Tensor) -> None:
         """Set s from the mean squares of h's columns, (Dh,); before training."""
-        self.scale.copy_((mean_square + _FLOOR * mean_square.mean()).sqrt())
+        found = (mean_square + _FLOOR * mean_square.mean()).sqrt()
+        self.scale.copy_(torch.where(self.scale.isinf(), self.scale, found))
 
     def bank_tensors(self, d_user: int) -> dict[str, Tensor]:
         """The serving form, matrices as [in, out] and 1 / s folded in."""

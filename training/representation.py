@@ -29,6 +29,7 @@ class Representation:
     specific: Tensor  # (N, T, m), one vector per existing task
     keys: Tensor | None  # (T, m), the task embeddings; only mpt has them
     events: Events | None = None  # of a dtrn bottom, where they were not left out
+    item_ids: Tensor | None = None  # (N, Fi) int32, for prompts with weights of their own
 
     def tensors(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor, Tensor]:
         """h_user, h_item, row_user, shared, specific: the arguments of heads and prompt bank.

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.quality_figures import chosen_runs, chosen_trial, figures_of, graft_figures, pooled
+from benchmarks.quality_figures import (
+    Case,
+    chosen_runs,
+    chosen_trial,
+    figures_of,
+    graft_figures,
+    pooled,
+)
 from benchmarks.quality_records import FitRecord, GraftRecord
 from benchmarks.results import Figure
 from tests.benchmarks.runs import PLAN, fit_record, graft_record
@@ -67,7 +74,8 @@ def test_how_many_seeds_were_run_is_a_figure() -> None:
 def test_a_prompt_is_held_to_joint_retraining(
     prompt: float, seconds: float, held: tuple[bool, bool]
 ) -> None:
-    found = {f.name.split("/")[-1]: f for f in graft_figures([graft_record(prompt, seconds)], "x")}
+    case = Case(graft_record(prompt, seconds), "prompt (attention)", "x")
+    found = {f.name.split("/")[-1]: f for f in graft_figures(case, [case.first])}
     assert (found["ahead"].holds, found["time"].holds) == held
     assert found["old"].holds
 

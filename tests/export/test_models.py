@@ -11,7 +11,6 @@ from torch import nn
 from contract.bundle import open_bundle
 from export.bundle import trace, write_graphs
 from export.graph import GraphFolder
-from export.modules import prompt_specs
 from export.parity import check_parity
 from tests.builders import TINY
 from training.config import ModelConfig, TuneConfig
@@ -41,10 +40,17 @@ PROMPTS = {
     "paper": TuneConfig(),
     "expert": TuneConfig(expert_units=(5,), tower_units=(4, 3)),
     "conditioned": TuneConfig(dtrn=True, tau=2.0),
+    "own": TuneConfig(
+        fusion="own",
+        expert_units=(5,),
+        expert_without=("user_id", "colour"),
+        item_weights=("colour", "item_id"),
+    ),
 }
 CASES = [
     *((name, "conditioned" if name == "dtrn" else "paper") for name in MODELS),
     ("ple", "expert"),
+    ("stem", "own"),
 ]
 
 
@@ -57,7 +63,7 @@ def test_the_exported_graphs_score_as_pytorch_does(name: str, kind: str, tmp_pat
     prompts = [new_prompt(PROMPTS[kind], model) for _ in range(2)]  # a copy of the keys in each
     for prompt in prompts:
         _redraw(prompt)
-    graphs = write_graphs(trace(model, prompt_specs(prompts[0])), GraphFolder(tmp_path))
+    graphs = write_graphs(trace(model, prompts[0]), GraphFolder(tmp_path))
     assert check_parity(model, prompts, graphs, 1e-5) <= 1e-5
 
 

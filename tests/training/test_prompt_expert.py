@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.testing import assert_close
 
 from tests.training.synthetic import NEW, Fitted
 from tests.training.test_prompt import INPUTS, backbone, prompt
 from training.config import TuneConfig
+from training.errors import ConfigError
 from training.frozen import frozen_examples
 from training.head import fit_head
 from training.prompt import PromptHead
@@ -81,3 +84,37 @@ def test_tuning_takes_the_scale_from_the_training_rows(fitted: Fitted) -> None:
     squares = rows.materialised().square().mean(dim=0)
     assert head.expert is not None
     assert_close(head.expert.scale, (squares + 0.01 * squares.mean()).sqrt(), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_fields_an_expert_is_to_leave_out_do_not_move_its_prompt() -> None:
+    model = backbone()
+    shape = model.prompt_shape()
+    without = ("user", "item")
+    head = prompt(model, fusion="own", expert_units=(3,), expert_without=without)
+    assert head.expert is not None
+    head.expert.take_scale(torch.rand(shape.input_width) + 0.1)
+    seen = model.represent(INPUTS)
+    rows, scores = seen.h.materialised(), []
+    for name in (None, *shape.spans):
+        moved = rows.clone()
+        if name is not None:
+            moved[:, slice(*shape.spans[name])] += 1.0
+        scores.append(head(replace(seen, h=Split.rows(moved))))
+    same = {
+        name
+        for name, found in zip(shape.spans, scores[1:], strict=True)
+        if torch.equal(found, scores[0])
+    }
+    assert same == set(without)
+
+
+@pytest.mark.parametrize("tune", [{"fusion": "own"}, {"expert_without": ("user_id",)}])
+def test_what_is_of_an_expert_is_refused_without_one(tune: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="of an expert"):
+        TuneConfig.model_validate(tune)
+
+
+def test_a_field_that_no_columns_of_h_are_of_is_named() -> None:
+    with pytest.raises(ConfigError, match="names shoe_size"):
+        prompt(backbone(), expert_units=(3,), expert_without=("shoe_size",))
