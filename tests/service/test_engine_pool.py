@@ -60,20 +60,53 @@ async def test_a_caller_that_goes_away_stops_its_run(alone: EnginePool) -> None:
     assert seen[0].cancelled
 
 
-async def test_others_have_their_turn_between_two_runs_in_place(alone: EnginePool) -> None:
+def noting(order: list[str], name: str, takes_s: float = 0.0) -> Callable[[Cancellation], None]:
+    def run(_: Cancellation) -> None:
+        order.append(name)
+        time.sleep(takes_s)
+
+    return run
+
+
+async def test_what_waits_is_run_together_once_all_have_asked(alone: EnginePool) -> None:
     await alone.run(where, 1)
     order: list[str] = []
 
-    def noting(name: str) -> Callable[[Cancellation], None]:
-        return lambda _: order.append(name)
+    async def ask(number: int) -> None:
+        order.append(f"ask {number}")
+        await alone.run(noting(order, f"run {number}"), 1)
+        order.append(f"told {number}")
 
-    runs = [alone.run(noting(f"run {n}"), 1) for n in range(3)]
+    await asyncio.gather(*map(ask, range(3)))
+    assert order == [f"{step} {number}" for step in ("ask", "run", "told") for number in range(3)]
+    alone.close()
+
+
+async def test_others_have_their_turn_before_many_runs_are_done(alone: EnginePool) -> None:
+    await alone.run(where, 1)
+    order: list[str] = []
 
     async def probe() -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         order.append("probe")
 
+    runs = [alone.run(noting(order, f"run {n}", takes_s=0.003), 1) for n in range(6)]
     await asyncio.gather(*runs, probe())
-    assert order == ["run 0", "probe", "run 1", "run 2"]
+    assert order.index("probe") < order.index("run 5")
+    alone.close()
+
+
+async def test_a_run_that_fails_fails_its_own_caller(alone: EnginePool) -> None:
+    await alone.run(where, 1)
+
+    def fail(_: Cancellation) -> int:
+        raise RuntimeError("no")
+
+    told = await asyncio.gather(
+        *(alone.run(call, 1) for call in (where, fail, where)), return_exceptions=True
+    )
+    assert [type(one) for one in told] == [int, RuntimeError, int]
     alone.close()
 
 
