@@ -12,24 +12,18 @@ drops out of the list, and catches up before it tells again.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import TypeVar
 
 from service.drift import Tally
 from service.errors import NotConverged, StoreUnavailable
+from service.fleet_watch import FleetWatch, Seen, Workers
 from service.task_store import Acknowledgement, TaskStore
 
 TELL_EVERY_S = 0.5
 _LEASE_S = 3.0
-_LOOK_EVERY_S = 0.005
-Workers = tuple[Acknowledgement, ...]
 Reasons = dict[str, str]  # by worker
-Look = Callable[[Workers], tuple[Reasons, Reasons]]  # who refuses and who is late, and why
-Result = TypeVar("Result")
 
 
 class Fleet:
@@ -53,6 +47,7 @@ class Fleet:
         self._own = own
         self._counted = counted
         self.patience_s = patience_s
+        self._watch = FleetWatch(self._workers)
 
     async def tell(self) -> None:
         """Raises StoreUnavailable."""
@@ -69,7 +64,10 @@ class Fleet:
 
     async def known(self) -> Workers:
         """All that are alive; this one alone while the store does not answer."""
-        return await asyncio.to_thread(self._known)
+        try:
+            return await self.workers()
+        except StoreUnavailable:
+            return (self._own(),)
 
     async def alone(self) -> bool:
         """Whether nobody else is alive, or StoreUnavailable."""
@@ -83,7 +81,7 @@ class Fleet:
             StoreUnavailable: nobody can tell.
         """
 
-        def look(workers: Workers) -> tuple[Reasons, Reasons]:
+        def sort(workers: Workers) -> tuple[Reasons, Reasons]:
             refusing = {one.worker: one.refused[task] for one in workers if task in one.refused}
             late = {
                 one.worker: one.reason or f"still at generation {one.generation}"
@@ -92,7 +90,7 @@ class Fleet:
             }
             return refusing, late
 
-        await self._wait(partial(self._hold, f"task {task}", self.patience_s, look))
+        await self._hold(f"task {task}", self.patience_s, sort)
 
     async def hold_backbone(self, key: str, patience_s: float) -> None:
         """Wait until every worker alive has made this upgrade ready.
@@ -102,7 +100,7 @@ class Fleet:
             StoreUnavailable: nobody can tell.
         """
 
-        def look(workers: Workers) -> tuple[Reasons, Reasons]:
+        def sort(workers: Workers) -> tuple[Reasons, Reasons]:
             told = [one for one in workers if one.upgrade == key]
             refusing = {one.worker: one.unprepared for one in told if one.unprepared}
             late = {
@@ -110,51 +108,40 @@ class Fleet:
             }
             return refusing, late
 
-        await self._wait(partial(self._hold, "the backbone", patience_s, look))
+        await self._hold("the backbone", patience_s, sort)
 
     async def settle(self, generation: int) -> Workers:
         """Wait until every worker alive serves the generation, or patience is over."""
-        return await self._wait(partial(self._settle, generation))
-
-    # --- in a thread ----------------------------------------------------------------------------
-
-    async def _wait(self, wait: Callable[[threading.Event], Result]) -> Result:
-        """In one thread from beginning to end: the event loop has better to do than to look."""
-        left = threading.Event()
-        try:
-            return await asyncio.to_thread(wait, left)
-        finally:
-            left.set()
-
-    def _hold(self, what: str, patience_s: float, look: Look, left: threading.Event) -> None:
-        end = time.monotonic() + patience_s
-        while True:
-            workers = self._workers()
-            refusing, late = look(workers)
-            if refusing or (late and time.monotonic() > end):
-                raise _not_converged(what, workers, refusing or late)
-            if not late or left.wait(_LOOK_EVERY_S):
-                return
-
-    def _settle(self, generation: int, left: threading.Event) -> Workers:
         end = time.monotonic() + self.patience_s
-        while True:
-            workers = self._known()
+
+        def judge(seen: Seen) -> Workers | None:
+            workers = (self._own(),) if isinstance(seen, StoreUnavailable) else seen
             come = all(one.generation >= generation for one in workers)
-            if come or time.monotonic() > end or left.wait(_LOOK_EVERY_S):
-                return workers
+            return workers if come or time.monotonic() > end else None
+
+        return await self._watch.until(judge)
+
+    async def _hold(
+        self, what: str, patience_s: float, sort: Callable[[Workers], tuple[Reasons, Reasons]]
+    ) -> None:
+        """Sort tells who refuses and who is late, and why."""
+        end = time.monotonic() + patience_s
+
+        def judge(seen: Seen) -> bool | None:
+            if isinstance(seen, StoreUnavailable):
+                raise seen
+            refusing, late = sort(seen)
+            if refusing or (late and time.monotonic() > end):
+                raise _not_converged(what, seen, refusing or late)
+            return None if late else True
+
+        await self._watch.until(judge)
 
     def _workers(self) -> Workers:
         told = self._store.acknowledgements()
         own = self._own()
         others = [one for one in told if one.worker != own.worker]
         return tuple(sorted((own, *others), key=lambda one: one.worker))
-
-    def _known(self) -> Workers:
-        try:
-            return self._workers()
-        except StoreUnavailable:
-            return (self._own(),)
 
 
 def view(worker: Acknowledgement) -> dict[str, str | int]:

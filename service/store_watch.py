@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import suppress
 
 from contract.errors import ContractError
@@ -22,6 +23,7 @@ _PAUSE_S = 0.02
 # A candidate was proved: the word to switch comes soon, and all should switch together.
 _SHORT_PAUSE_S = 0.003
 _FAREWELL_S = 1.0
+_AGAIN_S = 0.5
 _Found = int | DesiredState | ContractError | ServiceError
 
 
@@ -33,6 +35,8 @@ class StoreWatch:
         self._found: _Found = 0
         self._ended = threading.Event()
         self._hasty = False
+        self._unread: int | None = None  # the generation that could not be read
+        self._again_at = 0.0
         self._moved = asyncio.Event()
         self._thread: threading.Thread | None = None
 
@@ -89,7 +93,8 @@ class StoreWatch:
         while not self._ended.wait(_SHORT_PAUSE_S if self._hasty else _PAUSE_S):
             found = self._look_once()
             if found is not None:
-                self._found, self._hasty = found, True  # what follows is for the loop to say
+                # What follows is for the loop to say; a store in trouble is looked at in peace.
+                self._found, self._hasty = found, not isinstance(found, Exception)
                 with suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(self._moved.set)
 
@@ -97,8 +102,15 @@ class StoreWatch:
         """What is new, or None."""
         try:
             generation = self._store.generation()
-            if isinstance(self._found, Exception) or generation != self.found:
-                return self._store.read()
+            failed = isinstance(self._found, Exception)
+            if not failed and generation == self.found:
+                return None
+            # A state that cannot be read may be large, and stay.
+            if (generation, True) == (self._unread, time.monotonic() < self._again_at):
+                return None
+            self._unread, self._again_at = generation, time.monotonic() + _AGAIN_S
+            found = self._store.read()
         except (ContractError, ServiceError) as err:
             return None if str(err) == str(self._found) else err
-        return None
+        self._unread = None
+        return found

@@ -4,10 +4,11 @@
 
 Nothing here is durable: whoever is alive writes again within a second. A rename would wait for the
 disk where somebody makes other files durable beside it; instead each file begins with the length
-and check sum of what follows, and whoever meets it half written looks again. A file that cannot be
-read is no acknowledgement, and one long past its lease is removed by whoever meets it. Leases are
-in the host's monotonic clock, which all its processes share and nobody sets; a lease that ends too
-far ahead is from before the host was started.
+and check sum of what follows, and whoever meets it half written looks again. A young file that
+stays unreadable may be of a worker alive, so nobody counts without it; an old one, and one long
+past its lease, is removed by whoever meets it. Leases are in the host's monotonic clock, which all
+its processes share and nobody sets; a lease that ends too far ahead is from before the host was
+started.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _LITTER_S = 60.0
 _LONGEST_LEASE_S = 600.0
 _HEAD = struct.Struct("<II")  # bytes that follow, and their check sum
 _LOOKS, _PAUSE_S = 5, 0.0005
+_YOUNG_S = 5.0  # longer than any worker alive is silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +53,27 @@ class WorkerDirectory:
         try:
             handle = os.open(self._path(told.worker), os.O_WRONLY | os.O_CREAT, 0o644)
             try:
-                os.write(handle, _HEAD.pack(len(content), crc32(content)) + content)
+                whole = _HEAD.pack(len(content), crc32(content)) + content
+                written = os.write(handle, whole)
             finally:
                 os.close(handle)
         except OSError as err:
             raise StoreUnavailable(f"the task store cannot be written: {err.strerror}") from err
+        if written < len(whole):
+            raise StoreUnavailable("the task store cannot be written: no room for it")
 
     def read(self) -> tuple[Acknowledgement, ...]:
         now, alive = time.monotonic(), []
         try:
-            paths = list(self._folder.iterdir())
+            for path in list(self._folder.iterdir()):
+                with suppress(FileNotFoundError):  # its worker left
+                    lease = _lease(path)
+                    if lease is not None and now < lease.until <= now + _LONGEST_LEASE_S:
+                        alive.append(lease.told)
+                    elif lease is None or not now - _LITTER_S < lease.until <= now:
+                        path.unlink()
         except OSError as err:
             raise StoreUnavailable(f"the task store cannot be read: {err.strerror}") from err
-        for path in paths:
-            with suppress(OSError, ValueError):
-                lease = _LEASE.load(_whole(path))
-                if now < lease.until <= now + _LONGEST_LEASE_S:
-                    alive.append(lease.told)
-                elif not now - _LITTER_S < lease.until <= now:
-                    path.unlink()
         return tuple(sorted(alive, key=lambda told: told.worker))
 
     def remove(self, worker: str) -> None:
@@ -80,14 +84,21 @@ class WorkerDirectory:
         return self._folder / f"{hashlib.sha256(worker.encode()).hexdigest()[:32]}.json"
 
 
-def _whole(path: Path) -> bytes:
-    """What was written last; nothing if it is not whole after several looks."""
+def _lease(path: Path) -> _Lease | None:
+    """What a worker told last; None for what no living worker wrote.
+
+    Raises:
+        StoreUnavailable: it cannot be read and is young: its worker may well be alive.
+    """
     for _ in range(_LOOKS):
         content = path.read_bytes()
         if len(content) >= _HEAD.size:
             length, checked = _HEAD.unpack_from(content)
             told = content[_HEAD.size : _HEAD.size + length]  # a longer one may have been there
             if len(told) == length and crc32(told) == checked:
-                return told
+                with suppress(ValueError):
+                    return _LEASE.load(told)
         time.sleep(_PAUSE_S)
-    return b""
+    if abs(time.time() - path.stat().st_mtime) < _YOUNG_S:
+        raise StoreUnavailable("what a worker told cannot be read; it tells again in a moment")
+    return None

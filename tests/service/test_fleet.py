@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -229,3 +230,31 @@ async def test_a_store_that_does_not_answer_is_not_taken_for_being_alone(
         await graft(one)
     assert scoring(one) is scoring(other) is None
     assert one.store.read().candidates == {}
+
+
+async def test_many_who_wait_keep_nobody_from_telling(two: tuple[Tiny, Tiny]) -> None:
+    fleet = two[0].registry.fleet
+    fleet.patience_s = 1.0
+    waiting = [asyncio.create_task(fleet.hold_ready(99, "share")) for _ in range(64)]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await fleet.tell()
+    assert not any(wait.done() for wait in waiting)
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(one) for one in ended} == {NotConverged}
+    names = {thread.name for thread in threading.enumerate()}
+    async with asyncio.timeout(10):
+        while "fleet watch" in names:
+            await asyncio.sleep(0.01)
+            names = {thread.name for thread in threading.enumerate()}
+
+
+async def test_who_leaves_while_waiting_leaves_nothing_behind(two: tuple[Tiny, Tiny]) -> None:
+    fleet = two[0].registry.fleet
+    waiting = asyncio.create_task(fleet.hold_ready(99, "share"))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    async with asyncio.timeout(10):
+        while "fleet watch" in {thread.name for thread in threading.enumerate()}:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 import pytest_asyncio
 
-from service.errors import StoreUnavailable
+from service.errors import CorruptStore, StoreUnavailable
 from service.store_watch import StoreWatch
 from service.task_changes import graft
 from service.task_directory import TaskDirectory, open_task_directory
@@ -44,9 +44,9 @@ def commit(store: TaskDirectory) -> None:
 
 
 async def test_whoever_waits_hears_of_a_commit(store: TaskDirectory, watch: StoreWatch) -> None:
+    assert watch.state is None
     waiting = asyncio.create_task(watch.moved(LONG_S, hasty=False))
     await asyncio.to_thread(commit, store)
-    assert watch.state is None
     await waiting
     assert watch.found == 1
     assert watch.state == store.read()
@@ -79,4 +79,23 @@ async def test_what_a_look_meets_is_raised_until_the_store_is_back() -> None:
     generation.return_value = 4
     await watch.moved(LONG_S, hasty=True)
     assert watch.found == 4
+    await watch.stop()
+
+
+async def test_a_state_that_cannot_be_read_is_not_read_at_every_look() -> None:
+    read = Mock(side_effect=CorruptStore("of a form unknown here"))
+    generation = Mock(return_value=4)
+    watch = StoreWatch(Mock(generation=generation, read=read))
+    watch.start(3)
+    await watch.moved(LONG_S, hasty=True)
+    with pytest.raises(CorruptStore, match="unknown"):
+        _ = watch.found
+    looks, reads = generation.call_count, read.call_count
+    while generation.call_count < looks + 10:  # noqa: ASYNC110  # no event
+        await asyncio.sleep(0.001)
+    assert read.call_count - reads <= 2
+    read.side_effect, read.return_value = None, DesiredState(5)
+    generation.return_value = 5
+    await watch.moved(LONG_S, hasty=False)
+    assert watch.found == 5
     await watch.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -43,16 +44,27 @@ def test_what_is_long_past_or_from_before_a_restart_of_the_host_is_removed(
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 1000])
-def test_a_damaged_file_is_no_acknowledgement_and_mended_by_the_next(
+def test_nobody_counts_without_a_worker_whose_word_cannot_be_read(
     tmp_path: Path, content: bytes
 ) -> None:
     workers = WorkerDirectory(tmp_path)
     workers.write(ONE, lease_s=5)
     (path,) = tmp_path.iterdir()
     path.write_bytes(content)
-    assert workers.read() == ()
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        workers.read()
     workers.write(ONE, lease_s=5)
     assert workers.read() == (ONE,)
+
+
+def test_what_nobody_has_written_for_long_and_nobody_can_read_is_removed(tmp_path: Path) -> None:
+    workers = WorkerDirectory(tmp_path)
+    workers.write(ONE, lease_s=5)
+    other = tmp_path / "other.json"
+    other.write_bytes(b'{"until": 1}')
+    os.utime(other, (0, time.time() - 60))
+    assert workers.read() == (ONE,)
+    assert not other.exists()
 
 
 def test_a_shorter_acknowledgement_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
