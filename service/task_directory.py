@@ -2,8 +2,8 @@
 
 current               symlink to the committed state: one readlink tells the generation
 states/G-SHA256.json  states by generation, whole and immutable; the last ones are kept
-changes.jsonl         the changes of all earlier generations, a line each; the state says how
-                      long it is, so what a dying process began to write does not count
+changes.jsonl         the changes of earlier generations; the state says how long it is, so what a
+                      dying process began to write does not count, and holds those after it
 prompts/SHA256        prompt files, read-only
 workers/              how far each worker has come; see worker_directory.py
 lock                  held by whoever writes; the kernel frees it when its holder dies
@@ -43,6 +43,7 @@ from service.worker_directory import WorkerDirectory
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STATE = re.compile(r"states/(\d{12})-([0-9a-f]{64})\.json")
 _KEPT_STATES = 8
+_LOGGED_AT_ONCE = 32  # changes: each state carries those that wait, each writing waits for the disk
 _SWEEP_EVERY = 256  # generations
 _GRACE_S = 3600.0
 _LOCK_WAIT_S = 10.0
@@ -50,9 +51,12 @@ _TEMPORARY = ".writing"
 
 
 class _StateFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file in states/; unlogged are changes of earlier generations, not yet in the log."""
+
     format_version: FormatVersion
     log_bytes: int
     state: DesiredState
+    unlogged: tuple[Change, ...] = ()
 
 
 _STATE_FILE = StoredJson[_StateFile](_StateFile)
@@ -88,7 +92,7 @@ class TaskDirectory:
                 f"the task store's changes.jsonl was cut to {len(log)} of {last.log_bytes} bytes; "
                 "restore a copy"
             )
-        return (*logged, *last.state.changes)
+        return (*logged, *last.unlogged, *last.state.changes)
 
     def prompt(self, sha256: str) -> bytes:
         try:
@@ -124,7 +128,9 @@ class TaskDirectory:
             generation = before.generation + 1
             changes = tuple(replace(c, generation=generation) for c in wanted.changes)
             after = replace(wanted, generation=generation, changes=changes)
-            self._commit(_StateFile(FORMAT_VERSION, self._remember(last), after))
+            # After a loss of power a mere proposal may never have been made.
+            proposal = after.candidates.keys() > before.candidates.keys()
+            self._commit(self._following(last, after), settle=not proposal)
             if generation % _SWEEP_EVERY == 0:
                 self._sweep()
         return after
@@ -206,7 +212,15 @@ class TaskDirectory:
                     time.sleep(0.002)
             yield
 
-    def _commit(self, file: _StateFile) -> None:
+    def _following(self, last: _StateFile, state: DesiredState) -> _StateFile:
+        """The next state's file. Its predecessor's changes go to the log once it pays."""
+        changes = (*last.unlogged, *last.state.changes)
+        if len(changes) < _LOGGED_AT_ONCE:
+            return _StateFile(FORMAT_VERSION, last.log_bytes, state, changes)
+        return _StateFile(FORMAT_VERSION, self._remember(last.log_bytes, changes), state)
+
+    def _commit(self, file: _StateFile, *, settle: bool = True) -> None:
+        """Settle makes the link durable as well, not only what it points to."""
         content = _STATE_FILE.dump(file)
         name = f"{file.state.generation:012d}-{hashlib.sha256(content).hexdigest()}.json"
         _write(self._states / name, content)
@@ -214,7 +228,8 @@ class TaskDirectory:
         aside.unlink(missing_ok=True)
         aside.symlink_to(f"states/{name}")
         aside.replace(self._root / "current")
-        _sync_folder(self._root)
+        if settle:
+            _sync_folder(self._root)
         self._seen = f"states/{name}", file
         others = [path for path in self._state_files() if path.name != name]
         earlier = [path for path in others if path.name[:12] < name[:12]]
@@ -225,15 +240,14 @@ class TaskDirectory:
         """By generation; one that was never committed may be among them."""
         return sorted(p for p in self._states.iterdir() if _STATE.fullmatch(f"states/{p.name}"))
 
-    def _remember(self, last: _StateFile) -> int:
-        """Logs the changes of a state that is about to be followed; returns the log's length.
+    def _remember(self, log_bytes: int, changes: tuple[Change, ...]) -> int:
+        """Logs changes of generations that are about to be followed; returns the log's length.
 
         A log that somebody cut short goes on where it ends: no reason to refuse a rollback.
         """
-        line = _CHANGES.dump(last.state.changes) + b"\n" if last.state.changes else b""
         with self._log.open("ab") as log:
-            log.truncate(min(_size(log), last.log_bytes))
-            log.write(line)
+            log.truncate(min(_size(log), log_bytes))
+            log.write(_CHANGES.dump(changes) + b"\n")
             log.flush()
             os.fsync(log.fileno())
             return _size(log)

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 import pytest
 
 from service.errors import CorruptStore, StoreUnavailable
-from service.task_changes import graft
+from service.task_changes import confirm, graft, propose_graft
 from service.task_directory import TaskDirectory, open_task_directory
 from service.task_store import DesiredState, StoredPrompt
 
@@ -184,12 +184,44 @@ def test_a_damaged_state_is_named_and_never_taken_for_an_empty_one(
 def test_a_damaged_log_refuses_the_history_and_nothing_else(
     store: TaskDirectory, tmp_path: Path, content: bytes
 ) -> None:
-    step(store, b"one")
-    step(store, b"two")
+    for number in range(40):
+        step(store, b"%d" % number)
     (root_of(tmp_path) / "changes.jsonl").write_bytes(content)
     with pytest.raises(CorruptStore, match=r"changes\.jsonl"):
         store.history()
-    assert step(store, b"three").generation == 3
+    assert step(store, b"three").generation == 41
+
+
+def test_every_change_is_told_once_whether_logged_or_still_in_a_state(
+    store: TaskDirectory, tmp_path: Path
+) -> None:
+    for number in range(70):
+        step(store, b"%d" % number)
+        told = open_task_directory(root_of(tmp_path)).history()
+        assert [change.generation for change in told] == [*range(1, number + 2)]
+
+
+def test_a_proposal_stands_in_one_piece_but_is_not_worth_waiting_for_the_link(
+    store: TaskDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(store, b"one")
+    prompt = put(store, b"two")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store.update(lambda state: propose_graft(state, "like", prompt, who="ann"))
+    *files, folder = synced
+    assert (len(files), folder) == (1, "states")
+    synced.clear()
+    candidate = store.read().candidates["like"]
+    store.update(lambda state: confirm(state, "like", candidate, "ann", 0.0))
+    assert synced[1:] == ["states", "tasks"]
+    assert open_task_directory(root_of(tmp_path)).read().task("like").active == 2
 
 
 def test_a_full_disk_is_unavailable_and_changes_nothing(
