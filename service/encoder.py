@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -65,7 +65,8 @@ class Encoder:
         self._mark = object()  # what is remembered by it keeps no encoder in memory
         self.schema: FeatureSchema = lookups.schema
         self._places = {place: _Columns(self.schema, place) for place in ("user", "item")}
-        self._row = lru_cache(_REMEMBERED_VALUES, typed=True)(self._find_row)
+        # Without self: a cycle would keep the lookups of a backbone that was left in memory.
+        self._row = lru_cache(_REMEMBERED_VALUES, typed=True)(partial(_find_row, lookups))
         names = {side: {f.name: f for f in self.schema.fields if f.side == side} for side in _SIDES}
         id_fields = {self.schema.user_id_field, self.schema.item_id_field}
         self._user_fields = {n: f for n, f in names["user"].items() if n not in id_fields}
@@ -257,12 +258,8 @@ class Encoder:
         if isinstance(value, list):
             raise ValueError("expected one value, got a list")
         if isinstance(value, str) and len(value) > MAX_KEY_BYTES:
-            return self._find_row(vocabulary, value)  # too long to be worth remembering
+            return _find_row(self._lookups, vocabulary, value)  # too long to be worth remembering
         return self._row(vocabulary, value)
-
-    def _find_row(self, vocabulary: str, value: object) -> np.int32:
-        row: np.int32 = self._lookups.rows(vocabulary, [value])[0]
-        return row
 
 
 _USER_ARRAYS = ("user_ids", "user_dense", "user_bags")
@@ -290,6 +287,20 @@ class _Columns:
             f"{self._place}_dense": np.zeros((rows, len(self.dense)), dtype=np.float32),
             f"{self._place}_bags": np.zeros((rows, self._width), dtype=np.int32),
         }
+
+
+def encoded_bytes(schema: FeatureSchema, features: UserFeatures) -> int:
+    """The most that the arrays take which an Encoder leaves with a user's features."""
+    bags = sum(field.max_values for field in schema.multivalued("user"))
+    user = len(schema.categorical("user")) + len(schema.dense("user")) + bags
+    longest = max((len(ids) for ids in features.histories.values()), default=0)
+    history = len(schema.behaviours) * max(1, longest) * len(schema.history_fields)
+    return np.dtype(np.int32).itemsize * (user + history)
+
+
+def _find_row(lookups: Lookups, vocabulary: str, value: object) -> np.int32:
+    row: np.int32 = lookups.rows(vocabulary, [value])[0]
+    return row
 
 
 def _parts(found: NDArray[np.int32], keys: Sequence[Keys]) -> Iterator[NDArray[np.int32]]:

@@ -11,7 +11,7 @@ reason to `on_corrupt` and never fails for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -88,7 +88,8 @@ class UserFeatures:
         histories: every behaviour of the layout; read-only, possibly strided views.
         items: fields that override the item table, for the asked items that have any.
         stored: the user's values as the store holds them; empty if one of them was not sound.
-        encoded: what an encoder made of them, kept by whoever made it.
+        encoded: what an encoder made of the user, kept by whoever made it; shared by all answers
+            that were made of the same values.
     """
 
     profile: Fields
@@ -151,10 +152,9 @@ def assemble(
 ) -> UserFeatures:
     """Checks and unpacks what a store returned for read_keys(layout, user, items).
 
-    The known answer is given back if it was made of the same values.
+    What is known of the user is given back if it was made of the same values.
     """
-    if known is not None and not items and values == known.stored:
-        return known
+    after = 1 + len(layout.behaviours)
     sound = True
 
     def refuse(err: CorruptValue) -> None:
@@ -181,14 +181,12 @@ def assemble(
                 refuse(err)
         return np.empty(0, layout.item)
 
-    after = 1 + len(layout.behaviours)
-    profile = fields(0)
-    histories = {b: history(at)["id"] for at, b in enumerate(layout.behaviours, 1)}
-    stored = values[:after] if sound else ()
-    overrides = ((name, fields(after + at)) for at, name in enumerate(items))
-    return UserFeatures(
-        profile, histories, {name: found for name, found in overrides if found}, stored
-    )
+    if known is None or values[:after] != known.stored:
+        profile = fields(0)
+        histories = {b: history(at)["id"] for at, b in enumerate(layout.behaviours, 1)}
+        known = UserFeatures(profile, histories, {}, values[:after] if sound else ())
+    overrides = {name: found for at, name in enumerate(items, after) if (found := fields(at))}
+    return known if overrides == known.items else replace(known, items=overrides)
 
 
 def pack_events(layout: Layout, events: Sequence[Event]) -> dict[bytes, Items]:

@@ -57,10 +57,10 @@ def run(settings: Settings, opener: Callable[[Settings, Metrics], Parts] = open_
 
 def _supervise(settings: Settings, sockets: Sockets) -> None:
     with sockets[0], sockets[1]:
-        bundle = open_bundle(settings.bundle)
+        checked = [open_bundle(settings.bundle)]  # a worker takes it out of its copy of the list
         live_router()  # FastAPI imports a part of itself for the first route only
         gc.freeze()  # else a worker's first collection would write to, and so copy, every page
-        Supervisor(settings, sockets, partial(live, bundle)).run()
+        Supervisor(settings, sockets, partial(live, checked)).run()
 
 
 async def _serve(server: Server) -> None:

@@ -4,7 +4,8 @@
     BundleRef --hold--> Model: a ready one, the one just left, or opened now
                  └--> BundleMissing, BundleUnfit, ContractError
 
-Nothing here is published: that is TaskRegistry.converge's one assignment. Event loop only.
+Nothing here is published: that is TaskRegistry.converge's one assignment. Event loop only, but for
+told and resident, which any thread may ask.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class ModelRoom:
         self._prover = PromptProver(opening.signers)
         self._models = {first.ref: first}
         self._opening = asyncio.Lock()
-        self._key = ""
-        self._work: asyncio.Task[Ready] | None = None
+        # The key of the proposal and its work, replaced as one: other threads read them, too.
+        self._followed: tuple[str, asyncio.Task[Ready] | None] = "", None
         self._left: tuple[BundleRef, float] | None = None  # and when, on the monotonic clock
 
     @property
@@ -107,14 +108,14 @@ class ModelRoom:
 
     def told(self) -> tuple[str, str]:
         """For the acknowledgement: the proposal that is ready or refused here, and why it is."""
-        work = self._work
+        key, work = self._followed
         if work is None or not work.done() or work.cancelled():
             return "", ""
         err = work.exception()
         if err is None:
-            return self._key, ""
+            return key, ""
         known = isinstance(err, (ServiceError, ContractError))
-        return self._key, str(err) if known else f"an internal error ({type(err).__name__})"
+        return key, str(err) if known else f"an internal error ({type(err).__name__})"
 
     def follow(self, state: DesiredState, live: Model) -> None:
         """Make ready what the state proposes and let go of what nothing needs any more."""
@@ -122,19 +123,22 @@ class ModelRoom:
         if upgrade is not None and upgrade.until < time.time():
             upgrade = None
         key = "" if upgrade is None else upgrade.key
-        if key != self._key:
-            if self._work is not None:
-                self._work.cancel()
-            self._key, self._work = key, None
+        followed, before = self._followed
+        if key != followed:
+            if before is not None:
+                before.cancel()
+            work = None
             if upgrade is not None:
-                self._work = asyncio.create_task(self._make_ready(upgrade, state))
-                self._work.add_done_callback(_log_fault)
+                work = asyncio.create_task(self._make_ready(upgrade, state))
+                work.add_done_callback(_log_fault)
+            self._followed = key, work
         self._let_go(state, upgrade, live)
 
     async def close(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.wait([self._work])
+        _, work = self._followed
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
         self._with.pool.close()
 
     # --- inside ---------------------------------------------------------------------------------
@@ -165,7 +169,7 @@ class ModelRoom:
         return await asyncio.get_running_loop().run_in_executor(self._with.pool.executor, work)
 
     def _ready(self) -> Ready | None:
-        work = self._work
+        _, work = self._followed
         if work is None or not work.done() or work.cancelled() or work.exception() is not None:
             return None
         return work.result()

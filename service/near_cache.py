@@ -1,4 +1,6 @@
-"""Copies of what the feature store last said of a user, for when it does not answer.
+"""Copies of what the feature store last said of a user.
+
+They are for when it does not answer, and spare who has not changed the unpacking and encoding.
 
     (user, UserFeatures) --keep--> bounded bytes, least recently kept goes first
     user --find--> (UserFeatures, "near_cache" | "stale") or None      users --outdate--> "stale"
@@ -21,6 +23,7 @@ from service.features import UserFeatures
 
 CopyTier = Literal["near_cache", "stale"]
 _ENTRY_BYTES = 2600  # the objects of an entry with a few behaviours, their content left out
+_ENCODED_BYTES = 1200  # the objects of what an encoder leaves with it, their content left out
 _JSON_GROWTH = 4  # a parsed JSON object against its text
 
 
@@ -50,13 +53,24 @@ class _Copy:
 
 
 class NearCache:
-    """Event loop only; one per process."""
+    """Event loop only; one per process.
+
+    Args:
+        options: how much, how long.
+        clock: in seconds.
+        encoded_bytes: how large what an encoder leaves with a user's features may grow; nobody
+            encodes them if not given.
+    """
 
     def __init__(
-        self, options: NearCacheOptions, clock: Callable[[], float] = time.monotonic
+        self,
+        options: NearCacheOptions,
+        clock: Callable[[], float] = time.monotonic,
+        encoded_bytes: Callable[[UserFeatures], int] | None = None,
     ) -> None:
         self._options = options
         self._clock = clock
+        self._encoded_bytes = encoded_bytes
         self._copies: OrderedDict[str, _Copy] = OrderedDict()
         self._written: OrderedDict[str, float] = OrderedDict()  # user -> when, the latest last
         self.size = 0
@@ -74,16 +88,16 @@ class NearCache:
             and self._written.get(user, began) <= began
         )
         copy = self._copies.get(user)
-        if copy is not None and copy.features is features:
+        if copy is not None and copy.features.encoded is features.encoded:
             copy.read_at, copy.whole = began, whole
             self._copies.move_to_end(user)
             return
-        size = _size(user, features)
+        size = self._size(user, features)
         if size > self._options.limit_bytes:
             return
         self._drop(user)
         if features.items:
-            features = replace(features, items={}, encoded={})
+            features = replace(features, items={})
         self._copies[user] = _Copy(features, began, size, whole)
         self.size += size
         while self.size > self._options.limit_bytes:
@@ -130,10 +144,11 @@ class NearCache:
         if (copy := self._copies.pop(user, None)) is not None:
             self.size -= copy.size
 
-
-def _size(user: str, features: UserFeatures) -> int:
-    """An estimate, rather too high: an array pins the stored bytes it is a view of."""
-    # and what an encoder makes of them takes no more than as much again
-    histories = 2 * sum(len(ids) * ids.strides[0] for ids in features.histories.values())
-    profile = len(orjson.dumps(features.profile)) * _JSON_GROWTH
-    return _ENTRY_BYTES + len(user) * 4 + histories + profile
+    def _size(self, user: str, features: UserFeatures) -> int:
+        """An estimate, rather too high: an array pins the stored bytes it is a view of."""
+        histories = sum(len(ids) * ids.strides[0] for ids in features.histories.values())
+        profile = len(orjson.dumps(features.profile)) * _JSON_GROWTH
+        size = _ENTRY_BYTES + len(user) * 4 + histories + profile
+        if self._encoded_bytes is not None:
+            size += _ENCODED_BYTES + len(user) * 4 + self._encoded_bytes(features)
+        return size

@@ -6,6 +6,7 @@ Settings, Metrics --open_parts--> Parts --start--> golden rows replayed, desired
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,7 @@ from service.bundle_shelf import BundleShelf
 from service.cores import cores_at_hand, engine_threads
 from service.drift_watch import DriftWatch
 from service.embedded_store import EmbeddedOptions, open_embedded_store
+from service.encoder import encoded_bytes
 from service.engine import PROVIDERS
 from service.engine_pool import EnginePool
 from service.errors import ConfigError
@@ -139,7 +141,8 @@ def open_ladder(settings: Settings, schema: FeatureSchema, on_corrupt: OnCorrupt
         stale_s=max(settings.stale_s, settings.near_cache_s),
         longest_read_s=budget_s,
     )
-    return FeatureLadder(store, NearCache(options), budget_s, settings.feature_lag_ms / 1000)
+    copies = NearCache(options, encoded_bytes=partial(encoded_bytes, schema))
+    return FeatureLadder(store, copies, budget_s, settings.feature_lag_ms / 1000)
 
 
 def open_feature_store(

@@ -257,7 +257,7 @@ def _prompt_key(sha256: str) -> str:
 
 def _parse(body: bytes, generation: bytes) -> DesiredState:
     try:
-        state = _BODY.load(body).state
+        state = _BODY.load_whole(body).state
     except ValueError as err:
         raise CorruptStore(
             f"the task store's state is of a form unknown here ({err}); "

@@ -213,7 +213,7 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=60_000,
-        description="Score from a worker's own copy this young without asking Redis. 0 always "
+        description="Score from a worker's own copy this young without asking the store. 0 always "
         "asks; above, events stored through another worker may be unseen this long.",
     )
     near_cache_bytes: int = Field(

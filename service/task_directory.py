@@ -296,7 +296,7 @@ def _parse(link: str, content: bytes) -> _StateFile:
             "`current` point to the last sound file in states/"
         )
     try:
-        file = _STATE_FILE.load(content)
+        file = _STATE_FILE.load_whole(content)
     except ValueError as err:
         raise CorruptStore(
             f"the task store's {link} is of a form unknown here ({err}); "

@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import sys
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,37 +21,44 @@ import uvloop
 
 from contract.bundle import Bundle
 from contract.errors import ContractError
-from service.app import create_service
+from service.app import Parts, create_service
 from service.birth import DRAIN, OPEN, STOP, Birth, failed, ready
 from service.errors import ConfigError, ServiceError
 from service.metric_slots import MetricSlot
 from service.metrics import Metrics
 from service.parts import open_parts
 from service.server import Server
+from service.settings import Settings
 
 
-def live(checked: Bundle, birth: Birth, channel: socket.socket) -> None:
+def live(checked: list[Bundle], birth: Birth, channel: socket.socket) -> None:
     """Serve until told to stop.
 
     Args:
         checked: the bundle as it was when the service started. Who comes later than that looks at
-            the files itself, for they may have changed.
+            the files itself, for they may have changed. It is taken out: this process has frames
+            below this one that live as long as it does, and would hold the bundle after an upgrade.
         birth: what this worker is.
         channel: to the supervisor.
     """
     structlog.contextvars.bind_contextvars(worker=birth.slot)
+    if birth.replaces:
+        checked.clear()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(None if birth.replaces else checked, birth, channel))
+            runner.run(_serve(checked, birth, channel))
     except (ServiceError, ContractError) as err:
         channel.sendall(failed(str(err), misuse=isinstance(err, ConfigError)))
         sys.exit(1)
 
 
-async def _serve(checked: Bundle | None, birth: Birth, channel: socket.socket) -> None:
+async def _serve(checked: list[Bundle], birth: Birth, channel: socket.socket) -> None:
     metrics = Metrics(worker=str(birth.slot))
     slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
-    opener = partial(open_parts, checked=checked)
+
+    def opener(settings: Settings, metrics: Metrics) -> Parts:
+        return open_parts(settings, metrics, checked.pop() if checked else None)
+
     service = create_service(birth.settings, opener, metrics, slot)
     admitted, orphaned = asyncio.Event(), asyncio.Event()
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from unittest.mock import Mock
 
 import pytest
@@ -11,17 +15,20 @@ from structlog.testing import capture_logs
 
 from contract.bundle import Bundle, GoldenRequest, open_bundle
 from contract.errors import CorruptBundle
+from contract.manifest import read_manifest
 from service.app import Parts
+from service.backbone import WantedBackbone
 from service.errors import ConfigError, CorruptStore, StoreUnavailable
 from service.metrics import Metrics
 from service.model import Model, Running, replay_golden
 from service.parts import open_parts
+from service.registry import TaskRegistry
 from service.settings import Settings
 from service.sync import TaskFollower
 from service.task_changes import graft
 from service.task_directory import open_task_directory
 from service.task_store import StoredPrompt
-from tests.service.tiny import BUNDLE, another_backbone, prompt_bytes, request, tiny
+from tests.service.tiny import BUNDLE, RETRAINED, another_backbone, prompt_bytes, request, tiny
 
 
 def model_of(bundle: Bundle) -> Model:
@@ -91,6 +98,30 @@ async def test_the_real_parts_start_score_and_stop(tmp_path: Path) -> None:
         assert "share" in (await again.scorer.score(request())).scores
     finally:
         await again.stop()
+
+
+async def test_after_an_upgrade_nothing_holds_the_bundle_of_the_start(tmp_path: Path) -> None:
+    """Without the collector: what a process started with is frozen."""
+    shutil.copytree(RETRAINED, tmp_path / "bundles" / (new := read_manifest(RETRAINED).fingerprint))
+    given = settings(tmp_path).model_copy(
+        update={"bundles": tmp_path / "bundles", "rollback_ready_s": 0.0}
+    )
+    checked = [open_bundle(BUNDLE)]
+    gc.disable()
+    try:
+        parts = open_parts(given, Metrics(), checked.pop())
+        await parts.start()
+        model = cast(TaskRegistry, parts.grafting).snapshot.model
+        held = [weakref.ref(part) for part in (model.encoder, model.encoder._lookups, model.engine)]
+        del model
+        try:
+            await parts.scorer.score(request())
+            await parts.backbones.upgrade(WantedBackbone(new), "test")
+            await until(lambda: not any(part() for part in held))
+        finally:
+            await parts.stop()
+    finally:
+        gc.enable()
 
 
 async def test_a_store_made_for_another_backbone_is_said_at_start(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -97,7 +98,14 @@ def another_type(client: Redis) -> None:
     client.set(STATE, "x")
 
 
-@pytest.mark.parametrize("damage", [flip, cut, another_generation, no_number, another_type])
+def richer(client: Redis) -> None:
+    """As a newer program might write it that forgot to count its format up."""
+    body: Any = client.hget(STATE, "body")
+    body = body.replace(b'"routing":{', b'"routing":{"paused":true,')
+    client.hset(STATE, mapping={"body": body, "sha256": hashlib.sha256(body).hexdigest()})
+
+
+@pytest.mark.parametrize("damage", [flip, cut, another_generation, no_number, another_type, richer])
 def test_a_damaged_state_is_named_and_never_taken_for_an_empty_one(
     store: RedisTaskStore, client: Redis, damage: Callable[[Redis], None]
 ) -> None:

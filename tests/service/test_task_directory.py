@@ -165,7 +165,12 @@ def test_a_state_from_before_tasks_had_a_routing_is_read_and_goes_on(
     assert step(again, b"two").generation == 2
 
 
-DAMAGES = [flip, truncate, lose_state, lose_link, strange_link, no_link, newer]
+def richer(root: Path) -> None:
+    """As a newer program might write it that forgot to count its format up."""
+    rewrite(root, b'"routing":{', b'"routing":{"paused":true,')
+
+
+DAMAGES = [flip, truncate, lose_state, lose_link, strange_link, no_link, newer, richer]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
