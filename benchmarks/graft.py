@@ -1,10 +1,11 @@
 """`make bench-graft`: what grafting costs those who score, and how soon all workers serve it.
 
-    bundle, two versions of a task --services of N workers, open-loop load--> results/graft.json
+    bundle, versions of a task --services of N workers, open-loop load--> results/graft.json
 
 Stretches of the load alone and of the same load while versions come and go take turns, so that a
 slow minute of the machine meets both; then 1,000 tasks. Every answer is checked: a version must
-always have the same scores. With --replicas several services share one Redis as their task store.
+always have the same scores, and a swap must have changed something. With --replicas several
+services share one Redis as their task store; features are stored in each service.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import httpx
 import uvloop
 
 from benchmarks.graft_load import Heard, Load
-from benchmarks.graft_swaps import DONE, Admin, Swap, Swapper
+from benchmarks.graft_swaps import Admin, Swap, Swapper
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Figure, Row, write_results
 from benchmarks.rounds import Goal, Rounds, percentile
@@ -37,6 +38,7 @@ TASK = "swapped"
 RATIO, GROWTH, TASK_BYTES = Goal("<=", 1.05), Goal("<=", 0.05), Goal("<=", 20_000)
 VISIBLE_MS = {False: 100, True: 1000}  # by whether there are replicas
 _WARM_UP, _CANDIDATES, _BODIES = 30, 100, 16
+VERSIONS = 12  # different files, so that what is grafted is nowhere held from the last time
 _OK = 200
 log = logging.getLogger("bench-graft")
 
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         bundle = options.bundle or exported(*trained_run(options.data), folder / "bundle")
         world = World.open(bundle)
-        with _services(bundle, options, folder) as services:
+        with _services(world, options, folder) as services:
             found = _measure(world, services, options)
     told = ("replicas", "workers", "rate", "swaps", "swap_rate", "tasks")
     facts = {name: str(getattr(options, name)) for name in told}
@@ -102,12 +104,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quiet-s", type=float, default=20.0, help="of each quiet stretch")
     parser.add_argument("--tasks", type=int, default=1_000)
     parser.add_argument("--results", type=Path, default=FOLDER)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not 1 <= options.stretches <= options.swaps:
+        found = f"{options.swaps} swaps in {options.stretches} stretches"
+        parser.error(f"{found}: each stretch needs a swap, and one stretch is the least")
+    return options
 
 
 @contextmanager
 def _services(
-    bundle: Path, options: argparse.Namespace, folder: Path
+    world: World, options: argparse.Namespace, folder: Path
 ) -> Iterator[list[RunningService]]:
     with ExitStack() as running:
         store = ""
@@ -116,9 +122,12 @@ def _services(
             redis.start()
             running.callback(redis.stop)
             store = redis.url
+        features = [world.fill_store(folder / f"features-{n}") for n in range(options.replicas)]
         yield [
-            running.enter_context(RunningService(bundle, options.workers, store))
-            for _ in range(options.replicas)
+            running.enter_context(
+                RunningService(world.bundle.folder, options.workers, store, known)
+            )
+            for known in features
         ]
 
 
@@ -126,22 +135,28 @@ def _measure(
     world: World, services: Sequence[RunningService], options: argparse.Namespace
 ) -> Found:
     first, found = services[0], Found()
-    admin, files = Admin(first.admin, first.headers), [world.prompt(TASK, n) for n in (0, 1)]
+    admin = Admin(first.admin, first.headers)
+    files = [world.prompt(TASK, seed) for seed in range(VERSIONS)]
     heads = [task.name for task in world.bundle.manifest.tasks]
     bodies = world.bodies(_CANDIDATES, [*heads, TASK])[:_BODIES]
     addresses = [(service.host, service.port) for service in services]
+    each = options.swaps // options.stretches
     with (
         Swapper(admin, TASK, files) as swapper,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        swapper.swaps(_WARM_UP, options.swap_rate)
+        # Under load: what first requests and first users take is no growth by swaps.
+        load = Load(addresses, bodies, options.rate, TASK)
+        runner.run(_swapping(load, services, swapper, _WARM_UP, options.swap_rate))
         found.pss_kib.append(_pss_kib(services))
         for number in range(options.stretches):
             load = Load(addresses, bodies, options.rate, TASK)
             quiet_s = runner.run(_quiet(load, services, options.quiet_s))
             found.quiet.append(load.heard)
             load = Load(addresses, bodies, options.rate, TASK)
-            swaps, swapping_s = runner.run(_swapping(load, services, swapper, options))
+            swaps, swapping_s = runner.run(
+                _swapping(load, services, swapper, each, options.swap_rate)
+            )
             found.swapping.append(load.heard)
             found.swaps += swaps
             found.cpu_s.append((quiet_s, swapping_s))
@@ -164,13 +179,13 @@ async def _swapping(
     load: Load,
     services: Sequence[RunningService],
     swapper: Swapper,
-    options: argparse.Namespace,
+    count: int,
+    rate: float,
 ) -> tuple[list[Swap], float]:
     """The swaps of the stretch, and its processor time."""
     before = _cpu_s(services)
     async with load.running():
-        count = options.swaps // options.stretches
-        swaps = await asyncio.to_thread(swapper.swaps, count, options.swap_rate)
+        swaps = await asyncio.to_thread(swapper.swaps, count, rate)
     return swaps, _cpu_s(services) - before
 
 
@@ -178,7 +193,7 @@ def figures_of(found: Found, *, replicated: bool = False) -> list[Figure]:
     """The figures, each with what was promised of it."""
     answers = [one for heard in found.swapping for one in heard]
     failed = sum(one.status != _OK for one in answers)
-    failed += sum(swap.status not in DONE for swap in found.swaps)
+    failed += sum(not swap.done for swap in found.swaps)
     different = inconsistent(answers)
     within = VISIBLE_MS[replicated]
     visible = [swap.seconds * 1000 for swap in found.swaps]

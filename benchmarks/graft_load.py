@@ -88,6 +88,8 @@ class Load:
                 streams[1].write(request)
                 status, content = await _answer(streams[0])
             except (OSError, asyncio.IncompleteReadError):
+                if streams is not None:
+                    streams[1].close()
                 streams, status, content = None, 0, b""
             latency_s = time.perf_counter() - moment
             self.heard.append(self._note(latency_s, status, asked, content))

@@ -1,8 +1,10 @@
 """Whoever grafts, in a process of its own: what asking for a swap costs is not part of the load.
 
-admin address, two versions of a task --Swapper.swaps(n, rate)--> Swap of each: how long, what came
+admin address, files of a task --Swapper.swaps(n, rate)--> Swap of each: how long, what came
 
-A swap is one of three in turn: graft the one file, graft the other, roll back.
+A swap is one of three in turn: graft the next file, graft the one after it, roll back to the
+former. So each of them changes what scores, and what it grafts has not scored for long: a service
+answers a file that is live already without any change. Two files or fewer are a ValueError.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Self
 
 import httpx
 
-DONE = {200, 201}
+_DONE = {200, 201}
+_CYCLE, _FEWEST = 3, 3
 _PATIENCE_S = 60.0
 _BINARY = {"Content-Type": "application/octet-stream"}
 
@@ -32,16 +35,30 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """One change: seconds from the call until all workers served it, and the answer's status."""
+    """One change.
+
+    Attributes:
+        seconds: from the call until all workers served it.
+        status: of the answer.
+        rose: whether it made a generation that no earlier answer named.
+    """
 
     seconds: float
     status: int
+    rose: bool
+
+    @property
+    def done(self) -> bool:
+        return self.status in _DONE and self.rose
 
 
 class Swapper:
     """A process that waits to be told; ended with the block."""
 
     def __init__(self, admin: Admin, task: str, files: Sequence[bytes]) -> None:
+        if len(set(files)) != len(files) or len(files) < _FEWEST:
+            found = f"{len(files)} files, {len(set(files))} of them different"
+            raise ValueError(f"got {found}; give {_FEWEST} or more, all different")
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         arguments = (theirs, admin, task, tuple(files))
@@ -68,19 +85,30 @@ class Swapper:
 
 
 def _swap(orders: Connection, admin: Admin, task: str, files: Sequence[bytes]) -> None:
-    done = 0
+    done, last = 0, -1
     with httpx.Client(base_url=admin.url, headers=dict(admin.headers), timeout=_PATIENCE_S) as http:
         while (order := orders.recv()) is not None:
             number, rate = order
             found = []
             for _ in range(number):
                 since = time.perf_counter()
-                kind = done % (len(files) + 1)
-                done += 1
-                if kind == len(files):
+                if (file := file_of(done, len(files))) is None:
                     answer = http.post(f"/v1/tasks/{task}/rollback")
                 else:
-                    answer = http.put(f"/v1/tasks/{task}", content=files[kind], headers=_BINARY)
-                found.append(Swap(time.perf_counter() - since, answer.status_code))
+                    answer = http.put(f"/v1/tasks/{task}", content=files[file], headers=_BINARY)
+                seconds, generation = time.perf_counter() - since, _generation(answer)
+                found.append(Swap(seconds, answer.status_code, generation > last))
+                done, last = done + 1, max(last, generation)
                 time.sleep(max(0.0, since + 1 / rate - time.perf_counter()))
             orders.send(found)
+
+
+def file_of(swap: int, files: int) -> int | None:
+    """Which file a swap grafts; None rolls back."""
+    cycle, turn = divmod(swap, _CYCLE)
+    return None if turn == _CYCLE - 1 else (cycle * (_CYCLE - 1) + turn) % files
+
+
+def _generation(answer: httpx.Response) -> int:
+    """-1 where it names none."""
+    return int(answer.json()["generation"]) if answer.status_code in _DONE else -1

@@ -1,6 +1,7 @@
 """`taskgraft serve` in processes of its own, for a measurement.
 
-bundle --RunningService--> addresses, a token, the workers' memory; ended with the block
+bundle --RunningService--> addresses, a token, the workers' memory; ended with the block, and with
+                           the measurement, however that ends
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import httpx
 from service.auth import new_token
 from service.settings import PREFIX
 
-_ROOT = Path(__file__).parents[1]
+_SERVE = (str(Path(__file__).parents[1] / "taskgraft.py"), "serve")
+_TIED = (sys.executable, "-IS", str(Path(__file__).with_name("tied.py")))
 _PATIENCE_S = 120.0
 _LOOK_S = 0.02
 _STAGE = re.compile(
@@ -76,7 +78,7 @@ class RunningService:
         self._log = (folder / "log").open("wb")
         since = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, str(_ROOT / "taskgraft.py"), "serve", str(self._bundle)],
+            [*_TIED, str(os.getpid()), sys.executable, *_SERVE, str(self._bundle)],
             # What the caller's shell sets for a service of its own must not move a figure.
             env={name: v for name, v in os.environ.items() if not name.startswith(PREFIX)}
             | {f"{PREFIX}{name}": value for name, value in given.items()},

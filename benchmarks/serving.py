@@ -1,10 +1,11 @@
 """`make bench`: what scoring costs, by stage, candidate and task; against the graphs alone.
 
-    STEM backbone --a service in 8 bits, one exact, the graphs alone--> rounds --> serving.json
-    large tables  --services started and stopped--------------------> rounds --'
+    STEM backbone --services in 8 bits, one exact, the graphs alone--> rounds --> serving.json
+    large tables  --services started and stopped-------------------> rounds --'
 
 Services and graphs share one core and are asked in turn from the other. One worker each. Features
-are stored in the service; requests carry ids. Ratios are taken within a round.
+are stored in the service; requests carry ids. Ratios are taken within a round. Users return, and a
+service keeps what it made of them; one in 8 bits keeps nothing, and shows what new users cost.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from benchmarks.running_service import RunningService
 from benchmarks.serving_document import write_document
 from benchmarks.serving_figures import SIDES, figures_of, footprint_figures
 from benchmarks.serving_footprint import footprint
-from benchmarks.serving_rounds import Measures, Plan, Side, graft_all, one_round
+from benchmarks.serving_rounds import FORGETFUL, Measures, Plan, Side, graft_all, one_round
 from benchmarks.serving_world import KEPT, SHARED, World, exported, trained_run
 
 SIZES = (1, 10, 100, 500, 2000)
 TASK_COUNTS = (1, 2, 4, 8, 16, 32)
 _TABLES = {"table of 100 MiB": 100 << 20, "table of 1 GiB": 1 << 30}
 SETTINGS = {"MAX_ITEMS": str(SIZES[-1]), "DEFAULT_DEADLINE_MS": "10000"}
-_SWAPPED = "bench-swapped"
+_FORGETS = "int8"  # the side of which a service that remembers nobody is asked as well
+_SWAPPED, _VERSIONS = "bench-swapped", 12
 log = logging.getLogger("bench")
 
 
@@ -113,15 +115,21 @@ def _side(name: str, world: World, plan: Plan, cores: Cores, folder: Path) -> It
     exact = name == "exact"
     more = SETTINGS | {"EXACT": str(exact).lower()}
     store = world.fill_store(folder / f"features-{name}")
-    service = RunningService(world.bundle.folder, 1, feature_store=store, more=more)
+    kinds = [more, more | FORGETFUL] if name == _FORGETS else [more]
     bare = BareLoop(world.bundle.folder, cores, list(plan.prompts.values()), exact=exact)
     with ExitStack() as running:
         with cores.serving():
-            running.enter_context(service)
+            service, *forgetful = [
+                running.enter_context(
+                    RunningService(world.bundle.folder, 1, feature_store=store, more=kind)
+                )
+                for kind in kinds
+            ]
         running.enter_context(bare)
-        files = [world.prompt(_SWAPPED, seed) for seed in (1, 2)]
+        files = [world.prompt(_SWAPPED, seed) for seed in range(_VERSIONS)]
         swapper = Swapper(Admin(service.admin, service.headers), _SWAPPED, files)
-        side = Side(name, world, service, bare, running.enter_context(swapper))
+        running.enter_context(swapper)
+        side = Side(name, world, service, bare, swapper, *forgetful)
         graft_all(side, plan.prompts)
         yield side
 

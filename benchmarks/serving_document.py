@@ -29,7 +29,10 @@ _PARTS = {
         "Serving, by itself",
         "One worker on one core, the caller on another. 8 bits and exact (TASKGRAFT_EXACT) are "
         "asked in turn; the bare loop is a process on the same core that runs the same graphs "
-        "on arrays made beforehand and does nothing else. A figure is the median of the rounds, "
+        "on arrays made beforehand and does nothing else. Users return: a few of them ask again "
+        "and again, and the service encodes a user anew only when stored features have changed. "
+        "`new users` is the same service with nobody remembered (TASKGRAFT_NEAR_CACHE_BYTES=0), "
+        "so each request pays for its user in full. A figure is the median of the rounds, "
         "with the lowest and the highest; a ratio is taken within each round. Latencies and "
         "stages are of one caller, rates of several. `even` and `poisson` ask at 70 % of the "
         "peak, whether or not they are answered; random arrivals queue by themselves, so the "
@@ -40,10 +43,11 @@ _PARTS = {
         "The same checkpoint. taskgraft gets raw ids, reads features and histories from its own "
         "store, and runs its own graphs. Peers have no encoder and no feature store: they get "
         "arrays that were encoded before the clock started, which spares them work that "
-        "taskgraft does, and run the plain export: one float32 graph in which every row carries "
-        "its user's fields and history. Each has an environment of its own and is set up as its "
-        "documents advise for one core (`benchmarks/peers/`): one worker, uvloop where it can "
-        "use it, no log line per request, arrays as bytes where its door takes bytes and else "
+        "taskgraft does: it remembers no user here (TASKGRAFT_NEAR_CACHE_BYTES=0) and encodes "
+        "each request in full. Peers run the plain export: one float32 graph in which every row "
+        "carries its user's fields and history. Each has an environment of its own and is set up "
+        "as its documents advise for one core (`benchmarks/peers/`): one worker, uvloop where it "
+        "can use it, no log line per request, arrays as bytes where its door takes bytes and else "
         "as base64 in JSON. Triton is its Python backend with ONNX Runtime; no wheel carries "
         "its own ONNX Runtime backend. All have one core and one ONNX Runtime thread; scores "
         "were checked equal before timing, exact and peers' to 1e-5, 8 bits to what the "
@@ -60,9 +64,10 @@ _PARTS = {
         "Services of several workers under a steady load of 100 candidates for all tasks, sent "
         "whether or not earlier ones are answered. Stretches of the load alone and of the same "
         "load while one task is grafted and rolled back take turns; a ratio is of neighbouring "
-        "stretches. Whoever grafts is a process of its own, but on the same cores as all "
-        "others. A change is visible when every worker alive has told that it serves it. Every "
-        "answer is checked: one version, one set of scores.",
+        "stretches. Two of three swaps graft one of a dozen files in turn, the third rolls back; "
+        "one that changes nothing counts as failed. Whoever grafts is a process of its own, but "
+        "on the same cores as all others. A change is visible when every worker alive has told "
+        "that it serves it. Every answer is checked: one version, one set of scores.",
     ),
     "graft_replicas": Part(
         "Grafting on several replicas",

@@ -1,6 +1,7 @@
 """`make bench-peers`: the same checkpoint scored by taskgraft and by other servers.
 
-    checkpoint --bundle------> taskgraft, in 8 bits and exact: raw ids, its own look-ups
+    checkpoint --bundle------> taskgraft, in 8 bits and exact: raw ids, its own look-ups,
+                               no user remembered from an earlier request
                --plain.onnx--> each peer: arrays encoded beforehand, an advantage
     rounds of all, one server at a time --scores checked, then timed--> results/peers.json
 
@@ -18,7 +19,6 @@ import logging
 import subprocess
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ from benchmarks.results import FOLDER, write_results
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from benchmarks.serving_document import write_document
-from benchmarks.serving_rounds import LOAD, Measures, answered
+from benchmarks.serving_rounds import FORGETFUL, LOAD, Measures, answered, reached
 from benchmarks.serving_world import SHARED, World, exported, trained_run
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
@@ -170,7 +170,7 @@ def _own(bench: Bench, name: str) -> Measures:
     tolerance = _TOLERANCE + (0 if exact or serving is None else _DRIFT * serving.drift)
     with tempfile.TemporaryDirectory() as folder:
         store = bench.world.fill_store(Path(folder) / "features")
-        more = {"EXACT": str(exact).lower(), "DEFAULT_DEADLINE_MS": "10000"}
+        more = FORGETFUL | {"EXACT": str(exact).lower(), "DEFAULT_DEADLINE_MS": "10000"}
         with bench.cores.serving():
             service = RunningService(bench.world.bundle.folder, 1, feature_store=store, more=more)
             service.__enter__()
@@ -217,16 +217,10 @@ def _check(name: str, scores: Scores, right: Scores, tolerance: float) -> None:
 def _measured(address: tuple[str, int], requests: Sequence[bytes], seconds: float) -> Measures:
     """Requests a second from as many callers as serve it best; latencies at 70 % of that rate."""
 
-    async def rate(caller: Caller, callers: int) -> float:
-        since = time.perf_counter()
-        heard = answered(await caller.saturate(callers, seconds))
-        # To the last answer: with slow answers, those under way at the end are not a few.
-        return len(heard) / (time.perf_counter() - since)
-
     async def ask() -> Measures:
         caller = Caller(address, requests)
         await caller.saturate(_CALLERS[0], seconds / 2)
-        best = max([await rate(caller, callers) for callers in _CALLERS])
+        best = max([await reached(caller, callers, seconds) for callers in _CALLERS])
         heard = answered(await caller.flow(LOAD * best, 2 * seconds))
         caller.close()
         latencies = [one.latency_s * _MS for one in heard]

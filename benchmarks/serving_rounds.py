@@ -1,6 +1,7 @@
 """One round of asking two services, 8 bits and exact, and the graphs alone beside them.
 
-    Side (service, bare loop, tasks grafted) --one_round--> measures by name: "int8/100/rate"
+    Side (service, bare loop, tasks grafted) --one_round--> measures by name: "int8/100/rate",
+                                                            "int8/100/new users/rate"
 
 Every measure of a round is taken within the same minutes, the two sides in turn. An answer that is
 no 200 ends the run with a RuntimeError: what fails is quick, and no figure.
@@ -10,19 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
 
 from benchmarks.bare_loop import BareLoop
-from benchmarks.graft_swaps import DONE, Swapper
+from benchmarks.graft_swaps import Swapper
 from benchmarks.open_loop import Caller, Outcome, post
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from benchmarks.serving_world import World
 
-TAIL_SIZE = TASKS_SIZE = 100
+TAIL_SIZE = TASKS_SIZE = NEW_USERS_SIZE = 100
+FORGETFUL = {"NEAR_CACHE_BYTES": "0"}  # a service that remembers nobody: each user is new to it
 LOAD = 0.7
 _GRAFTS_PER_S = 2.0
 _WARM_UP_S = 0.3
@@ -30,21 +33,27 @@ _OK = 200
 _MS, _US = 1e3, 1e6
 _BINARY = {"Content-Type": "application/octet-stream"}
 Measures = dict[str, float]
+Stages = Mapping[str, tuple[float, float]]  # seconds, how many times
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One way of serving the world; swapper changes one of its tasks."""
+    """One way of serving the world.
+
+    Attributes:
+        swapper: changes one of its tasks.
+        forgetful: the same, but keeps nothing of a user, so that each is new to it.
+    """
 
     name: str
     world: World
     service: RunningService
     bare: BareLoop
     swapper: Swapper
+    forgetful: RunningService | None = None
 
     def caller(self, size: int, tasks: Sequence[str] | None = None) -> Caller:
-        address = self.service.host, self.service.port
-        return Caller(address, [post("/v1/score", b) for b in self.world.bodies(size, tasks)])
+        return _caller(self.service, self.world, size, tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,11 @@ async def one_round(sides: Sequence[Side], plan: Plan, number: int) -> Measures:
     found: Measures = {}
     for size in plan.sizes:
         for side in sides:
-            found |= await _one_size(side, plan, size)
+            found |= await _one_size(side, side.service, plan, size, f"{side.name}/{size}")
+    for side in sides:
+        if side.forgetful is not None:
+            name = f"{side.name}/{NEW_USERS_SIZE}/new users"
+            found |= await _one_size(side, side.forgetful, plan, NEW_USERS_SIZE, name)
     for count in plan.task_counts:
         for side in sides:
             found |= await _some_tasks(side, plan, count)
@@ -84,28 +97,28 @@ async def one_round(sides: Sequence[Side], plan: Plan, number: int) -> Measures:
     return found
 
 
-async def _one_size(side: Side, plan: Plan, size: int) -> Measures:
-    caller, name = side.caller(size), f"{side.name}/{size}"
+async def _one_size(
+    side: Side, service: RunningService, plan: Plan, size: int, name: str
+) -> Measures:
+    caller = _caller(service, side.world, size)
     await caller.saturate(plan.callers, _WARM_UP_S)
     bare = side.bare.rate(size, plan.seconds)
-    rate = _rate(await caller.saturate(plan.callers, plan.seconds), plan.seconds)
-    before = side.service.stages()
+    rate = await reached(caller, plan.callers, plan.seconds)
+    before = service.stages()
     latencies = _latencies(await caller.saturate(1, plan.seconds))
-    after = side.service.stages()
+    after = service.stages()
     caller.close()
     found = {f"{name}/rate": rate, f"{name}/bare": bare}
     found |= _percentiles(name, latencies)
-    for stage, (seconds, count) in after.items():
-        earlier, answered = before.get(stage, (0.0, 0.0))
-        found[f"{name}/stage/{stage}"] = (seconds - earlier) / (count - answered) * _US
-    return found
+    stages = stage_us(before, after)
+    return found | {f"{name}/stage/{stage}": each for stage, each in stages.items()}
 
 
 async def _some_tasks(side: Side, plan: Plan, count: int) -> Measures:
     caller = side.caller(TASKS_SIZE, list(plan.prompts)[:count])
     await caller.saturate(plan.callers, _WARM_UP_S)
     bare = side.bare.rate(TASKS_SIZE, plan.seconds, count)
-    rate = _rate(await caller.saturate(plan.callers, plan.seconds), plan.seconds)
+    rate = await reached(caller, plan.callers, plan.seconds)
     caller.close()
     return {f"{side.name}/tasks/{count}/rate": rate, f"{side.name}/tasks/{count}/bare": bare}
 
@@ -113,14 +126,15 @@ async def _some_tasks(side: Side, plan: Plan, count: int) -> Measures:
 async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
     """At 70 % of the rate that was just reached: evenly, by chance, and while tasks change."""
     caller, seconds = side.caller(TAIL_SIZE), 2 * plan.seconds
-    rate = LOAD * _rate(await caller.saturate(plan.callers, plan.seconds), plan.seconds)
+    rate = LOAD * await reached(caller, plan.callers, plan.seconds)
     found = _percentiles(f"{side.name}/tail/even", _latencies(await caller.flow(rate, seconds)))
     by_chance = _latencies(await caller.flow(rate, seconds, chance))
     found |= _percentiles(f"{side.name}/tail/poisson", by_chance)
     swaps = asyncio.to_thread(side.swapper.swaps, round(_GRAFTS_PER_S * seconds), _GRAFTS_PER_S)
     heard, swapped = await asyncio.gather(caller.flow(rate, seconds), swaps)
-    if failed := [one.status for one in swapped if one.status not in DONE]:
-        raise RuntimeError(f"{len(failed)} of {len(swapped)} grafts failed: {set(failed)}")
+    if failed := [one.status for one in swapped if not one.done]:
+        refused = f"{len(failed)} of {len(swapped)} grafts failed or changed nothing"
+        raise RuntimeError(f"{refused}: {set(failed)}")
     grafting = _latencies(heard)
     caller.close()
     return found | _percentiles(f"{side.name}/tail/grafting", grafting)
@@ -133,8 +147,29 @@ def answered(heard: Sequence[Outcome]) -> Sequence[Outcome]:
     return heard
 
 
-def _rate(heard: Sequence[Outcome], seconds: float) -> float:
-    return len(answered(heard)) / seconds
+async def reached(caller: Caller, callers: int, seconds: float) -> float:
+    """Requests a second of so many callers who ask again when they are answered."""
+    since = time.perf_counter()
+    heard = answered(await caller.saturate(callers, seconds))
+    # To the last answer: with slow answers, those under way at the end are not a few.
+    return len(heard) / (time.perf_counter() - since)
+
+
+def stage_us(before: Stages, after: Stages) -> dict[str, float]:
+    """What each stage took between the two readings, of those that ran; microseconds each time."""
+    found = {}
+    for stage, (seconds, count) in after.items():
+        earlier, times = before.get(stage, (0.0, 0.0))
+        if count > times:
+            found[stage] = (seconds - earlier) / (count - times) * _US
+    return found
+
+
+def _caller(
+    service: RunningService, world: World, size: int, tasks: Sequence[str] | None = None
+) -> Caller:
+    bodies = world.bodies(size, tasks)
+    return Caller((service.host, service.port), [post("/v1/score", body) for body in bodies])
 
 
 def _latencies(heard: Sequence[Outcome]) -> list[float]:
