@@ -11,7 +11,7 @@ caller.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -289,13 +289,18 @@ class _Columns:
         }
 
 
-def encoded_bytes(schema: FeatureSchema, features: UserFeatures) -> int:
+def encoded_bytes(schema: FeatureSchema) -> Callable[[UserFeatures], int]:
     """The most that the arrays take which an Encoder leaves with a user's features."""
+    number = np.dtype(np.int32).itemsize
     bags = sum(field.max_values for field in schema.multivalued("user"))
     user = len(schema.categorical("user")) + len(schema.dense("user")) + bags
-    longest = max((len(ids) for ids in features.histories.values()), default=0)
-    history = len(schema.behaviours) * max(1, longest) * len(schema.history_fields)
-    return np.dtype(np.int32).itemsize * (user + history)
+    event = len(schema.behaviours) * len(schema.history_fields)
+
+    def of(features: UserFeatures) -> int:
+        longest = max(map(len, features.histories.values()), default=0)
+        return number * (user + event * max(1, longest))
+
+    return of
 
 
 def _find_row(lookups: Lookups, vocabulary: str, value: object) -> np.int32:

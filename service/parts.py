@@ -6,7 +6,6 @@ Settings, Metrics --open_parts--> Parts --start--> golden rows replayed, desired
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -141,7 +140,7 @@ def open_ladder(settings: Settings, schema: FeatureSchema, on_corrupt: OnCorrupt
         stale_s=max(settings.stale_s, settings.near_cache_s),
         longest_read_s=budget_s,
     )
-    copies = NearCache(options, encoded_bytes=partial(encoded_bytes, schema))
+    copies = NearCache(options, encoded_bytes=encoded_bytes(schema))
     return FeatureLadder(store, copies, budget_s, settings.feature_lag_ms / 1000)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from functools import partial
 
 import numpy as np
 import pytest
@@ -184,7 +183,7 @@ def wide_lookups() -> Lookups:
 def test_what_an_encoder_leaves_with_the_copies_counts(events: int, clock: Clock) -> None:
     """Of one behaviour only: the arrays are as long for all of them."""
     limit, lookups = 1 << 20, wide_lookups()
-    encoder, size = Encoder(lookups), partial(encoded_bytes, lookups.schema)
+    encoder, size = Encoder(lookups), encoded_bytes(lookups.schema)
     cache = NearCache(NearCacheOptions(limit_bytes=limit), clock, size)
     tracemalloc.start()
     try:
