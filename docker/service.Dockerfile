@@ -10,7 +10,7 @@ RUN cd /venv/lib/python3.11/site-packages \
     && find . -name tests -type d -prune -exec rm -rf {} + \
     && rm -rf numpy/f2py numpy/_core/include \
         onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
-    && find . \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) -delete \
+    && find . \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
     && find pygments/lexers -type f ! -name '__init__*' ! -name '_mapping*' -delete
 
 FROM python:3.11-slim-bookworm
