@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from service.drift import Tally
 from service.errors import NotConverged, StoreUnavailable
-from service.fleet_watch import FleetWatch, Seen, Workers
+from service.fleet_watch import FleetWatch, Workers
 from service.task_store import Acknowledgement, TaskStore
 
 TELL_EVERY_S = 0.5
@@ -64,10 +64,7 @@ class Fleet:
 
     async def known(self) -> Workers:
         """All that are alive; this one alone while the store does not answer."""
-        try:
-            return await self.workers()
-        except StoreUnavailable:
-            return (self._own(),)
+        return await self._or_own(self.workers())
 
     async def alone(self) -> bool:
         """Whether nobody else is alive, or StoreUnavailable."""
@@ -111,15 +108,23 @@ class Fleet:
         await self._hold("the backbone", patience_s, sort)
 
     async def settle(self, generation: int) -> Workers:
-        """Wait until every worker alive serves the generation, or patience is over."""
+        """Wait until every worker alive serves the generation, or patience is over.
+
+        This one alone while the store does not answer.
+        """
         end = time.monotonic() + self.patience_s
 
-        def judge(seen: Seen) -> Workers | None:
-            workers = (self._own(),) if isinstance(seen, StoreUnavailable) else seen
+        def judge(workers: Workers) -> Workers | None:
             come = all(one.generation >= generation for one in workers)
             return workers if come or time.monotonic() > end else None
 
-        return await self._watch.until(judge)
+        return await self._or_own(self._watch.until(judge))
+
+    async def _or_own(self, asked: Awaitable[Workers]) -> Workers:
+        try:
+            return await asked
+        except StoreUnavailable:
+            return (self._own(),)
 
     async def _hold(
         self, what: str, patience_s: float, sort: Callable[[Workers], tuple[Reasons, Reasons]]
@@ -127,12 +132,10 @@ class Fleet:
         """Sort tells who refuses and who is late, and why."""
         end = time.monotonic() + patience_s
 
-        def judge(seen: Seen) -> bool | None:
-            if isinstance(seen, StoreUnavailable):
-                raise seen
-            refusing, late = sort(seen)
+        def judge(workers: Workers) -> bool | None:
+            refusing, late = sort(workers)
             if refusing or (late and time.monotonic() > end):
-                raise _not_converged(what, seen, refusing or late)
+                raise _not_converged(what, workers, refusing or late)
             return None if late else True
 
         await self._watch.until(judge)

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from contract.errors import PromptMisfit
-from service.errors import NotConverged, StoreUnavailable, TaskConflict
+from service.errors import CorruptStore, NotConverged, StoreUnavailable, TaskConflict
 from service.graft_report import GraftReport
 from service.resident import Resident
 from service.rollout import Wait
@@ -258,3 +258,17 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(two: tuple[Tiny, T
     async with asyncio.timeout(10):
         while "fleet watch" in {thread.name for thread in threading.enumerate()}:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.01)
+
+
+async def test_whatever_looking_meets_ends_the_wait_and_no_later_one(
+    two: tuple[Tiny, Tiny], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = two[0].registry
+    with monkeypatch.context() as patch:
+        damaged = Mock(side_effect=CorruptStore("a key holds another type"))
+        patch.setattr(two[0].store, "acknowledgements", damaged)
+        for wait in (registry.fleet.hold_ready(99, "share"), registry.fleet.settle(99)):
+            with pytest.raises(CorruptStore, match="another type"):
+                async with asyncio.timeout(10):
+                    await wait
+    assert len(await registry.fleet.settle(0)) == 2
