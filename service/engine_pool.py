@@ -7,9 +7,9 @@ A hand-over to a thread and back costs more than scoring a hundred candidates do
 thread there is nothing to overlap either, so what should be done within _SHORT_S is done at once.
 
 A run leaves nothing of the interpreter in the core's cache, and the interpreter nothing of the
-model: a run after another takes a fifth less time than a run after a request was read. So requests
-are read together, run together and answered together, for _SHORT_S at most; then the event loop
-has its turn, and a probe waits no longer than that.
+model: a run after another is quicker than a run after a request was read. So requests are read
+together, run together and answered together, for _SHORT_S at most; then the event loop has its
+turn, and a probe waits no longer than that.
 """
 
 from __future__ import annotations

@@ -102,11 +102,10 @@ class StoreWatch:
         """What is new, or None."""
         try:
             generation = self._store.generation()
-            failed = isinstance(self._found, Exception)
-            if not failed and generation == self.found:
+            if not isinstance(self._found, Exception) and generation == self.found:
                 return None
             # A state that cannot be read may be large, and stay.
-            if (generation, True) == (self._unread, time.monotonic() < self._again_at):
+            if generation == self._unread and time.monotonic() < self._again_at:
                 return None
             self._unread, self._again_at = generation, time.monotonic() + _AGAIN_S
             found = self._store.read()
