@@ -8,14 +8,13 @@ What a service adds is the difference from this.
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from benchmarks.asked_process import AskedProcess, orders_from
 from benchmarks.cores import Cores
 from benchmarks.serving_world import World
 from contract.prompt import read_prompt
@@ -26,34 +25,20 @@ from service.model import Model, Running
 _WARM_UP = 10
 
 
-class BareLoop:
-    """A process of its own, idle until it is asked; ended with the block."""
+class BareLoop(AskedProcess):
+    """A process of its own on the serving core, idle until it is asked; ended with the block."""
 
     def __init__(self, folder: Path, cores: Cores, prompts: list[bytes], *, exact: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        arguments = (theirs, folder, prompts, exact)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        super().__init__(_serve, folder, prompts, exact)
         self._cores = cores
 
     def __enter__(self) -> Self:
         with self._cores.serving():
-            self._process.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ours.send(None)
-        self._process.join()
+            return super().__enter__()
 
     def rate(self, size: int, seconds: float, grafted: int = 0) -> float:
         """Calls a second: of all pre-trained tasks, or of so many grafted ones and no other."""
-        self._ours.send((size, seconds, grafted))
-        found: float = self._ours.recv()
+        found: float = self.ask(size, seconds, grafted)
         return found
 
 
@@ -63,8 +48,7 @@ def _serve(orders: Connection, folder: Path, prompts: list[bytes], exact: bool) 
     bank = PromptBank(model.manifest.prompt_tensors, limit=max(1, len(prompts)))
     slots = [bank.fill(read_prompt(prompt).tensors) for prompt in prompts]
     arrays = {}
-    while (order := orders.recv()) is not None:
-        size, seconds, grafted = order
+    for size, seconds, grafted in orders_from(orders):
         if size not in arrays:
             arrays[size] = world.arrays(model.encoder, size)
         heads = () if grafted else model.heads

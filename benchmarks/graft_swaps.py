@@ -9,15 +9,14 @@ answers a file that is live already without any change. Two files or fewer are a
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 import httpx
+
+from benchmarks.asked_process import AskedProcess, orders_from
 
 _DONE = {200, 201}
 _CYCLE, _FEWEST = 3, 3
@@ -52,43 +51,25 @@ class Swap:
         return self.status in _DONE and self.rose
 
 
-class Swapper:
+class Swapper(AskedProcess):
     """A process that waits to be told; ended with the block."""
 
     def __init__(self, admin: Admin, task: str, files: Sequence[bytes]) -> None:
         if len(set(files)) != len(files) or len(files) < _FEWEST:
             found = f"{len(files)} files, {len(set(files))} of them different"
             raise ValueError(f"got {found}; give {_FEWEST} or more, all different")
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        arguments = (theirs, admin, task, tuple(files))
-        self._process = context.Process(target=_swap, args=arguments, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._process.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ours.send(None)
-        self._process.join()
+        super().__init__(_swap, admin, task, tuple(files))
 
     def swaps(self, number: int, rate: float) -> list[Swap]:
         """So many, at most rate a second. Blocks."""
-        self._ours.send((number, rate))
-        found: list[Swap] = self._ours.recv()
+        found: list[Swap] = self.ask(number, rate)
         return found
 
 
 def _swap(orders: Connection, admin: Admin, task: str, files: Sequence[bytes]) -> None:
     done, last = 0, -1
     with httpx.Client(base_url=admin.url, headers=dict(admin.headers), timeout=_PATIENCE_S) as http:
-        while (order := orders.recv()) is not None:
-            number, rate = order
+        for number, rate in orders_from(orders):
             found = []
             for _ in range(number):
                 since = time.perf_counter()
