@@ -14,16 +14,16 @@ import argparse
 import asyncio
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-import httpx
 import uvloop
 
 from benchmarks.graft_load import Heard, Load
-from benchmarks.graft_swaps import Admin, Swap, Swapper
+from benchmarks.graft_swaps import Admin, Swap, Swapper, graft_all
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Figure, Row, write_results
 from benchmarks.rounds import Goal, Rounds, percentile
@@ -38,9 +38,9 @@ TASK = "swapped"
 RATIO, GROWTH, TASK_BYTES = Goal("<=", 1.05), Goal("<=", 0.05), Goal("<=", 20_000)
 VISIBLE_MS = {False: 100, True: 1000}  # by whether there are replicas
 _WARM_UP, _CANDIDATES, _BODIES = 30, 100, 16
-VERSIONS = 12  # different files, so that what is grafted is nowhere held from the last time
 _OK = 200
 log = logging.getLogger("bench-graft")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -135,29 +135,30 @@ def _measure(
     world: World, services: Sequence[RunningService], options: argparse.Namespace
 ) -> Found:
     first, found = services[0], Found()
-    admin = Admin(first.admin, first.headers)
-    files = [world.prompt(TASK, seed) for seed in range(VERSIONS)]
-    heads = [task.name for task in world.bundle.manifest.tasks]
-    bodies = world.bodies(_CANDIDATES, [*heads, TASK])[:_BODIES]
+    files = world.versions(TASK)
+    bodies = world.bodies(_CANDIDATES, [*world.tasks, TASK])[:_BODIES]
     addresses = [(service.host, service.port) for service in services]
     each = options.swaps // options.stretches
     with (
-        Swapper(admin, TASK, files) as swapper,
+        Swapper(Admin.of(first), TASK, files) as swapper,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+
+        def stretch(during: Awaitable[Result]) -> tuple[list[Heard], Result, float]:
+            load = Load(addresses, bodies, options.rate, TASK)
+            return load.heard, *runner.run(_under(load, services, during))
+
+        def swapping(count: int) -> tuple[list[Heard], list[Swap], float]:
+            return stretch(asyncio.to_thread(swapper.swaps, count, options.swap_rate))
+
         # Under load: what first requests and first users take is no growth by swaps.
-        load = Load(addresses, bodies, options.rate, TASK)
-        runner.run(_swapping(load, services, swapper, _WARM_UP, options.swap_rate))
+        swapping(_WARM_UP)
         found.pss_kib.append(_pss_kib(services))
         for number in range(options.stretches):
-            load = Load(addresses, bodies, options.rate, TASK)
-            quiet_s = runner.run(_quiet(load, services, options.quiet_s))
-            found.quiet.append(load.heard)
-            load = Load(addresses, bodies, options.rate, TASK)
-            swaps, swapping_s = runner.run(
-                _swapping(load, services, swapper, each, options.swap_rate)
-            )
-            found.swapping.append(load.heard)
+            heard, _, quiet_s = stretch(asyncio.sleep(options.quiet_s))
+            found.quiet.append(heard)
+            heard, swaps, swapping_s = swapping(each)
+            found.swapping.append(heard)
             found.swaps += swaps
             found.cpu_s.append((quiet_s, swapping_s))
             log.info("stretch %d of %d: %s", number + 1, options.stretches, _told(found))
@@ -167,26 +168,14 @@ def _measure(
     return found
 
 
-async def _quiet(load: Load, services: Sequence[RunningService], seconds: float) -> float:
-    """Processor time of the stretch."""
+async def _under(
+    load: Load, services: Sequence[RunningService], during: Awaitable[Result]
+) -> tuple[Result, float]:
+    """What came of it while the load flowed, and the services' processor time."""
     before = _cpu_s(services)
     async with load.running():
-        await asyncio.sleep(seconds)
-    return _cpu_s(services) - before
-
-
-async def _swapping(
-    load: Load,
-    services: Sequence[RunningService],
-    swapper: Swapper,
-    count: int,
-    rate: float,
-) -> tuple[list[Swap], float]:
-    """The swaps of the stretch, and its processor time."""
-    before = _cpu_s(services)
-    async with load.running():
-        swaps = await asyncio.to_thread(swapper.swaps, count, rate)
-    return swaps, _cpu_s(services) - before
+        found = await during
+    return found, _cpu_s(services) - before
 
 
 def figures_of(found: Found, *, replicated: bool = False) -> list[Figure]:
@@ -211,18 +200,14 @@ def figures_of(found: Found, *, replicated: bool = False) -> list[Figure]:
 
 
 def _tail(found: Found) -> Iterator[Figure]:
-    quiet, swapping = (
-        {
-            share: Rounds.of([percentile(latencies(heard), share) * 1000 for heard in stretches])
-            for share in (0.5, 0.99)
-        }
-        for stretches in (found.quiet, found.swapping)
-    )
     for share, name, goal in ((0.5, "p50", None), (0.99, "p99", RATIO)):
-        yield quiet[share].figure(f"graft/{name}/quiet", "ms", COMMAND)
-        yield swapping[share].figure(f"graft/{name}/swapping", "ms", COMMAND)
-        ratio = swapping[share].over(quiet[share])
-        yield ratio.figure(f"graft/{name}/ratio", "x", COMMAND, goal)
+        quiet, swapping = (
+            Rounds.of([percentile(latencies(heard), share) * 1000 for heard in stretches])
+            for stretches in (found.quiet, found.swapping)
+        )
+        yield quiet.figure(f"graft/{name}/quiet", "ms", COMMAND)
+        yield swapping.figure(f"graft/{name}/swapping", "ms", COMMAND)
+        yield swapping.over(quiet).figure(f"graft/{name}/ratio", "x", COMMAND, goal)
 
 
 def _costs(found: Found) -> Iterator[Figure]:
@@ -269,16 +254,16 @@ def _told(found: Found) -> str:
 
 def _fill(services: Sequence[RunningService], prompt: bytes, tasks: int) -> float:
     """Graft so many tasks; bytes that one takes in each worker beyond its own tensors."""
-    sound, first = read_prompt(prompt), services[0]
+    sound = read_prompt(prompt)
     tensors = sum(tensor.nbytes for tensor in sound.tensors.values())
+
+    def named(task: str) -> bytes:
+        header = sound.header.model_copy(update={"task": task})
+        return write_prompt(header, sound.tensors, sound.golden_inputs, sound.golden_scores)
+
     before = _pss_kib(services)
-    with httpx.Client(base_url=first.admin, headers=first.headers, timeout=60) as admin:
-        for number in range(tasks):
-            header = sound.header.model_copy(update={"task": f"bench-{number}"})
-            body = write_prompt(header, sound.tensors, sound.golden_inputs, sound.golden_scores)
-            headers = {"Content-Type": "application/octet-stream"}
-            answer = admin.put(f"/v1/tasks/bench-{number}", content=body, headers=headers)
-            answer.raise_for_status()
+    names = (f"bench-{number}" for number in range(tasks))
+    graft_all(Admin.of(services[0]), ((name, named(name)) for name in names))
     workers = sum(service.workers for service in services)
     return (_pss_kib(services) - before) * 1024 / workers / tasks - tensors
 

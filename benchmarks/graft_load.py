@@ -16,6 +16,8 @@ from itertools import cycle
 
 import orjson
 
+from benchmarks.open_loop import post
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -59,8 +61,10 @@ class Load:
         """Flows while the block runs; what was begun is finished."""
         due: asyncio.Queue[float | None] = asyncio.Queue()
         where = cycle(self.addresses)
+        requests = [post("/v1/score", body) for body in self.bodies]
         callers = [
-            asyncio.create_task(self._call(due, next(where))) for _ in range(self.connections)
+            asyncio.create_task(self._call(due, next(where), requests))
+            for _ in range(self.connections)
         ]
         clock = asyncio.create_task(self._plan(due))
         try:
@@ -78,11 +82,16 @@ class Load:
             await asyncio.sleep(moment - time.perf_counter())
             due.put_nowait(moment)
 
-    async def _call(self, due: asyncio.Queue[float | None], address: tuple[str, int]) -> None:
-        requests = cycle([(at, self._request(body)) for at, body in enumerate(self.bodies)])
+    async def _call(
+        self,
+        due: asyncio.Queue[float | None],
+        address: tuple[str, int],
+        requests: Sequence[bytes],
+    ) -> None:
+        turns = cycle(enumerate(requests))
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while (moment := await due.get()) is not None:
-            asked, request = next(requests)
+            asked, request = next(turns)
             try:
                 streams = streams or await asyncio.open_connection(*address)
                 streams[1].write(request)
@@ -95,13 +104,6 @@ class Load:
             self.heard.append(self._note(latency_s, status, asked, content))
         if streams is not None:
             streams[1].close()
-
-    def _request(self, body: bytes) -> bytes:
-        head = (
-            f"POST /v1/score HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
 
     def _note(self, latency_s: float, status: int, asked: int, content: bytes) -> Heard:
         if status != 200:  # noqa: PLR2004

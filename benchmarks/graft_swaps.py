@@ -10,13 +10,15 @@ answers a file that is live already without any change. Two files or fewer are a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Self
 
 import httpx
 
 from benchmarks.asked_process import AskedProcess, orders_from
+from benchmarks.running_service import RunningService
 
 _DONE = {200, 201}
 _CYCLE, _FEWEST = 3, 3
@@ -30,6 +32,10 @@ class Admin:
 
     url: str
     headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, service: RunningService) -> Self:
+        return cls(service.admin, service.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,13 @@ class Swapper(AskedProcess):
         """So many, at most rate a second. Blocks."""
         found: list[Swap] = self.ask(number, rate)
         return found
+
+
+def graft_all(admin: Admin, prompts: Iterable[tuple[str, bytes]]) -> None:
+    """Graft each task's file."""
+    with httpx.Client(base_url=admin.url, headers=dict(admin.headers), timeout=_PATIENCE_S) as http:
+        for task, prompt in prompts:
+            http.put(f"/v1/tasks/{task}", content=prompt, headers=_BINARY).raise_for_status()
 
 
 def _swap(orders: Connection, admin: Admin, task: str, files: Sequence[bytes]) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.quality_plan import Plan
 from benchmarks.quality_records import FitRecord, GraftRecord
 from benchmarks.results import Figure
+from training.config import TuneConfig
 
 Records = Mapping[str, FitRecord | GraftRecord]
 Interval = tuple[float, float]
@@ -34,7 +35,6 @@ _MODEL_GOALS = {  # arXiv 2408.17214, two tasks with education as an input
     ("census", "mptrec", "never_married"): 0.9926,
 }
 
-_FUSION = "attention"  # training's default
 ABSENT = "not run"  # the note that names the models without a finished run
 
 
@@ -105,7 +105,7 @@ def figures_of(plan: Plan, records: Records, command: str) -> list[Figure]:
             keys = [f"graft/{data}/{cell.model}/{cell.new}/{seed}" for seed in plan.seeds]
             grafts = [r for key in keys if isinstance(r := records.get(key), GraftRecord)]
             if grafts:
-                fusion = plan.data[data].tune.get("fusion", _FUSION)
+                fusion = TuneConfig.model_validate(plan.data[data].tune).fusion
                 found += graft_figures(Case(grafts[0], f"prompt ({fusion})", command), grafts)
     return found
 

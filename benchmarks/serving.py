@@ -23,7 +23,7 @@ import uvloop
 
 from benchmarks.bare_loop import BareLoop
 from benchmarks.cores import Cores
-from benchmarks.graft_swaps import Admin, Swapper
+from benchmarks.graft_swaps import Admin, Swapper, graft_all
 from benchmarks.large_table import write_large_bundle
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, write_results
@@ -31,7 +31,7 @@ from benchmarks.running_service import RunningService
 from benchmarks.serving_document import write_document
 from benchmarks.serving_figures import SIDES, figures_of, footprint_figures
 from benchmarks.serving_footprint import footprint
-from benchmarks.serving_rounds import FORGETFUL, Measures, Plan, Side, graft_all, one_round
+from benchmarks.serving_rounds import FORGETFUL, Measures, Plan, Side, one_round
 from benchmarks.serving_world import KEPT, SHARED, World, exported, trained_run
 
 SIZES = (1, 10, 100, 500, 2000)
@@ -39,7 +39,7 @@ TASK_COUNTS = (1, 2, 4, 8, 16, 32)
 _TABLES = {"table of 100 MiB": 100 << 20, "table of 1 GiB": 1 << 30}
 SETTINGS = {"MAX_ITEMS": str(SIZES[-1]), "DEFAULT_DEADLINE_MS": "10000"}
 _FORGETS = "int8"  # the side of which a service that remembers nobody is asked as well
-_SWAPPED, _VERSIONS = "bench-swapped", 12
+_SWAPPED = "bench-swapped"
 log = logging.getLogger("bench")
 
 
@@ -126,12 +126,10 @@ def _side(name: str, world: World, plan: Plan, cores: Cores, folder: Path) -> It
                 for kind in kinds
             ]
         running.enter_context(bare)
-        files = [world.prompt(_SWAPPED, seed) for seed in range(_VERSIONS)]
-        swapper = Swapper(Admin(service.admin, service.headers), _SWAPPED, files)
-        running.enter_context(swapper)
-        side = Side(name, world, service, bare, swapper, *forgetful)
-        graft_all(side, plan.prompts)
-        yield side
+        admin = Admin.of(service)
+        swapper = running.enter_context(Swapper(admin, _SWAPPED, world.versions(_SWAPPED)))
+        graft_all(admin, plan.prompts.items())
+        yield Side(name, world, service, bare, swapper, *forgetful)
 
 
 def _large(name: str, size_bytes: int) -> World:

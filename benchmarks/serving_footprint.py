@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from benchmarks.open_loop import Caller, post
 from benchmarks.running_service import RunningService
-from benchmarks.serving_rounds import Measures
+from benchmarks.serving_rounds import Measures, caller_of
 from benchmarks.serving_world import World
 
 _FEW, _MORE = 1, 3
@@ -39,8 +38,7 @@ def footprint(worlds: Mapping[str, World]) -> Measures:
 def _serving(world: World, workers: int) -> tuple[float, float]:
     """KiB of all workers once they have answered, and seconds until all were ready."""
     with RunningService(world.bundle.folder, workers) as service:
-        body = [post("/v1/score", body) for body in world.bodies(_CANDIDATES)]
-        caller = Caller((service.host, service.port), body)
+        caller = caller_of(service, world, _CANDIDATES)
 
         async def ask() -> None:
             await caller.saturate(_CALLERS, _ASKED_S)

@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,25 +34,29 @@ from numpy.typing import NDArray
 from benchmarks.cores import Cores
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, post
-from benchmarks.peer_figures import figures_of
+from benchmarks.peer_figures import GOALS, figures_of
 from benchmarks.peer_forms import Scores
 from benchmarks.peer_plan import KNOWN, Peer, PeerServer, Unavailable, installed
 from benchmarks.plain_graph import write_plain
 from benchmarks.results import FOLDER, write_results
-from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
 from benchmarks.serving_document import write_document
-from benchmarks.serving_rounds import FORGETFUL, LOAD, Measures, answered, reached
+from benchmarks.serving_rounds import (
+    FORGETFUL,
+    LOAD,
+    Measures,
+    latencies,
+    percentiles,
+    reached,
+)
 from benchmarks.serving_world import SHARED, World, exported, trained_run
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
 from training.checkpoint import read_checkpoint
 
-OWN = ("taskgraft int8", "taskgraft exact")
 _CALLERS = (4, 16)
 _TOLERANCE = 1e-5
 _DRIFT = 3.0  # times what export saw, as the service itself accepts
-_MS = 1e3
 # Whatever a peer does, the others go on.
 _FAILURES = (
     Unavailable,
@@ -74,10 +79,6 @@ class Bench:
     seconds: float
     arrays: dict[int, list[dict[str, NDArray[Any]]]]
     right: dict[int, Scores]
-
-    @property
-    def tasks(self) -> list[str]:
-        return [task.name for task in self.world.bundle.manifest.tasks]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,7 +120,7 @@ def _bench(options: argparse.Namespace, folder: Path, cores: Cores) -> Bench:
     world = World.open(exported(run, data, folder / "bundle"))
     write_plain(read_checkpoint(run / "backbone"), folder / "plain")
     encoder, engine = Encoder(world.bundle.lookups), Engine.open(world.bundle, exact=True)
-    tasks = [task.name for task in world.bundle.manifest.tasks]
+    tasks = world.tasks
     arrays, right = {}, {}
     for size in options.sizes:
         arrays[size] = world.arrays(encoder, size)
@@ -145,7 +146,7 @@ def _usable(peer: Peer, notes: dict[str, str]) -> bool:
 
 def _round(bench: Bench, peers: Sequence[Peer], number: int, notes: dict[str, str]) -> Measures:
     """All servers once, each round beginning with another; a peer that fails is only noted."""
-    turns = deque[Peer | str]([*OWN, *peers])
+    turns = deque[Peer | str]([*GOALS, *peers])
     turns.rotate(-number)
     found: Measures = {}
     for turn in turns:
@@ -168,16 +169,14 @@ def _own(bench: Bench, name: str) -> Measures:
     exact = name.endswith("exact")
     serving = bench.world.bundle.manifest.serving
     tolerance = _TOLERANCE + (0 if exact or serving is None else _DRIFT * serving.drift)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         store = bench.world.fill_store(Path(folder) / "features")
         more = FORGETFUL | {"EXACT": str(exact).lower(), "DEFAULT_DEADLINE_MS": "10000"}
         with bench.cores.serving():
-            service = RunningService(bench.world.bundle.folder, 1, feature_store=store, more=more)
-            service.__enter__()
-        try:
-            return _own_sizes(bench, name, service, tolerance)
-        finally:
-            service.__exit__(None, None, None)
+            service = running.enter_context(
+                RunningService(bench.world.bundle.folder, 1, feature_store=store, more=more)
+            )
+        return _own_sizes(bench, name, service, tolerance)
 
 
 def _own_sizes(bench: Bench, name: str, service: RunningService, tolerance: float) -> Measures:
@@ -186,11 +185,11 @@ def _own_sizes(bench: Bench, name: str, service: RunningService, tolerance: floa
         bodies = bench.world.bodies(size)
         url = f"http://{service.host}:{service.port}/v1/score"
         answer = httpx.post(url, content=bodies[0], timeout=30).raise_for_status().json()
-        scores = np.stack([answer["scores"][task] for task in bench.tasks], axis=1)
+        scores = np.stack([answer["scores"][task] for task in bench.world.tasks], axis=1)
         _check(name, scores, bench.right[size], tolerance)
         requests = [post("/v1/score", body) for body in bodies]
-        measured = _measured((service.host, service.port), requests, bench.seconds)
-        found |= {f"{name}/{size}/{what}": value for what, value in measured.items()}
+        address = service.host, service.port
+        found |= _measured(f"{name}/{size}", address, requests, bench.seconds)
     return found
 
 
@@ -200,11 +199,11 @@ def _other(bench: Bench, peer: Peer) -> Measures:
         for size, calls in bench.arrays.items():
             encoded = [peer.form.encode(call) for call in calls]
             answer = server.answer(*encoded[0])
-            scores = peer.form.decode(answer.headers, answer.content, len(bench.tasks))
+            scores = peer.form.decode(answer.headers, answer.content, len(bench.world.tasks))
             _check(peer.name, scores, bench.right[size], _TOLERANCE)
             requests = [post(peer.path, body, headers) for headers, body in encoded]
-            measured = _measured(("127.0.0.1", server.port), requests, bench.seconds)
-            found |= {f"{peer.name}/{size}/{what}": value for what, value in measured.items()}
+            address = "127.0.0.1", server.port
+            found |= _measured(f"{peer.name}/{size}", address, requests, bench.seconds)
     return found
 
 
@@ -214,17 +213,18 @@ def _check(name: str, scores: Scores, right: Scores, tolerance: float) -> None:
         raise RuntimeError(f"{name} scores {away:.3g} away, at most {tolerance:.3g} is accepted")
 
 
-def _measured(address: tuple[str, int], requests: Sequence[bytes], seconds: float) -> Measures:
+def _measured(
+    name: str, address: tuple[str, int], requests: Sequence[bytes], seconds: float
+) -> Measures:
     """Requests a second from as many callers as serve it best; latencies at 70 % of that rate."""
 
     async def ask() -> Measures:
         caller = Caller(address, requests)
         await caller.saturate(_CALLERS[0], seconds / 2)
         best = max([await reached(caller, callers, seconds) for callers in _CALLERS])
-        heard = answered(await caller.flow(LOAD * best, 2 * seconds))
+        steady = latencies(await caller.flow(LOAD * best, 2 * seconds))
         caller.close()
-        latencies = [one.latency_s * _MS for one in heard]
-        return {"rate": best} | {f"p{n}": percentile(latencies, n / 100) for n in (50, 99)}
+        return {f"{name}/rate": best} | percentiles(name, steady)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(ask())

@@ -15,23 +15,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
-
 from benchmarks.bare_loop import BareLoop
 from benchmarks.graft_swaps import Swapper
 from benchmarks.open_loop import Caller, Outcome, post
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
+from benchmarks.serving_figures import JUDGED_SIZE
 from benchmarks.serving_world import World
 
-TAIL_SIZE = TASKS_SIZE = NEW_USERS_SIZE = 100
+TAIL_SIZE = TASKS_SIZE = 100
 FORGETFUL = {"NEAR_CACHE_BYTES": "0"}  # a service that remembers nobody: each user is new to it
 LOAD = 0.7
 _GRAFTS_PER_S = 2.0
 _WARM_UP_S = 0.3
 _OK = 200
 _MS, _US = 1e3, 1e6
-_BINARY = {"Content-Type": "application/octet-stream"}
 Measures = dict[str, float]
 Stages = Mapping[str, tuple[float, float]]  # seconds, how many times
 
@@ -52,9 +50,6 @@ class Side:
     swapper: Swapper
     forgetful: RunningService | None = None
 
-    def caller(self, size: int, tasks: Sequence[str] | None = None) -> Caller:
-        return _caller(self.service, self.world, size, tasks)
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -73,13 +68,6 @@ class Plan:
     prompts: dict[str, bytes]
 
 
-def graft_all(side: Side, prompts: dict[str, bytes]) -> None:
-    for task, prompt in prompts.items():
-        url = f"{side.service.admin}/v1/tasks/{task}"
-        headers = side.service.headers | _BINARY
-        httpx.put(url, content=prompt, headers=headers, timeout=60).raise_for_status()
-
-
 async def one_round(sides: Sequence[Side], plan: Plan, number: int) -> Measures:
     found: Measures = {}
     for size in plan.sizes:
@@ -87,8 +75,8 @@ async def one_round(sides: Sequence[Side], plan: Plan, number: int) -> Measures:
             found |= await _one_size(side, side.service, plan, size, f"{side.name}/{size}")
     for side in sides:
         if side.forgetful is not None:
-            name = f"{side.name}/{NEW_USERS_SIZE}/new users"
-            found |= await _one_size(side, side.forgetful, plan, NEW_USERS_SIZE, name)
+            name = f"{side.name}/{JUDGED_SIZE}/new users"
+            found |= await _one_size(side, side.forgetful, plan, JUDGED_SIZE, name)
     for count in plan.task_counts:
         for side in sides:
             found |= await _some_tasks(side, plan, count)
@@ -100,22 +88,23 @@ async def one_round(sides: Sequence[Side], plan: Plan, number: int) -> Measures:
 async def _one_size(
     side: Side, service: RunningService, plan: Plan, size: int, name: str
 ) -> Measures:
-    caller = _caller(service, side.world, size)
+    caller = caller_of(service, side.world, size)
     await caller.saturate(plan.callers, _WARM_UP_S)
     bare = side.bare.rate(size, plan.seconds)
     rate = await reached(caller, plan.callers, plan.seconds)
     before = service.stages()
-    latencies = _latencies(await caller.saturate(1, plan.seconds))
+    alone = latencies(await caller.saturate(1, plan.seconds))
     after = service.stages()
     caller.close()
     found = {f"{name}/rate": rate, f"{name}/bare": bare}
-    found |= _percentiles(name, latencies)
+    found |= percentiles(name, alone)
     stages = stage_us(before, after)
     return found | {f"{name}/stage/{stage}": each for stage, each in stages.items()}
 
 
 async def _some_tasks(side: Side, plan: Plan, count: int) -> Measures:
-    caller = side.caller(TASKS_SIZE, list(plan.prompts)[:count])
+    tasks = list(plan.prompts)[:count]
+    caller = caller_of(side.service, side.world, TASKS_SIZE, tasks)
     await caller.saturate(plan.callers, _WARM_UP_S)
     bare = side.bare.rate(TASKS_SIZE, plan.seconds, count)
     rate = await reached(caller, plan.callers, plan.seconds)
@@ -125,19 +114,19 @@ async def _some_tasks(side: Side, plan: Plan, count: int) -> Measures:
 
 async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
     """At 70 % of the rate that was just reached: evenly, by chance, and while tasks change."""
-    caller, seconds = side.caller(TAIL_SIZE), 2 * plan.seconds
+    caller, seconds = caller_of(side.service, side.world, TAIL_SIZE), 2 * plan.seconds
     rate = LOAD * await reached(caller, plan.callers, plan.seconds)
-    found = _percentiles(f"{side.name}/tail/even", _latencies(await caller.flow(rate, seconds)))
-    by_chance = _latencies(await caller.flow(rate, seconds, chance))
-    found |= _percentiles(f"{side.name}/tail/poisson", by_chance)
+    found = percentiles(f"{side.name}/tail/even", latencies(await caller.flow(rate, seconds)))
+    by_chance = latencies(await caller.flow(rate, seconds, chance))
+    found |= percentiles(f"{side.name}/tail/poisson", by_chance)
     swaps = asyncio.to_thread(side.swapper.swaps, round(_GRAFTS_PER_S * seconds), _GRAFTS_PER_S)
     heard, swapped = await asyncio.gather(caller.flow(rate, seconds), swaps)
     if failed := [one.status for one in swapped if not one.done]:
         refused = f"{len(failed)} of {len(swapped)} grafts failed or changed nothing"
         raise RuntimeError(f"{refused}: {set(failed)}")
-    grafting = _latencies(heard)
+    grafting = latencies(heard)
     caller.close()
-    return found | _percentiles(f"{side.name}/tail/grafting", grafting)
+    return found | percentiles(f"{side.name}/tail/grafting", grafting)
 
 
 def answered(heard: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -165,19 +154,18 @@ def stage_us(before: Stages, after: Stages) -> dict[str, float]:
     return found
 
 
-def _caller(
+def caller_of(
     service: RunningService, world: World, size: int, tasks: Sequence[str] | None = None
 ) -> Caller:
+    """Asks a service for so many candidates of the world's users."""
     bodies = world.bodies(size, tasks)
     return Caller((service.host, service.port), [post("/v1/score", body) for body in bodies])
 
 
-def _latencies(heard: Sequence[Outcome]) -> list[float]:
+def latencies(heard: Sequence[Outcome]) -> list[float]:
+    """Seconds of each, if all were answered."""
     return [one.latency_s for one in answered(heard)]
 
 
-def _percentiles(name: str, latencies: Sequence[float]) -> Measures:
-    return {
-        f"{name}/p50": percentile(latencies, 0.5) * _MS,
-        f"{name}/p99": percentile(latencies, 0.99) * _MS,
-    }
+def percentiles(name: str, seconds: Sequence[float]) -> Measures:
+    return {f"{name}/p{n}": percentile(seconds, n / 100) * _MS for n in (50, 99)}

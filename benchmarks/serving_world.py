@@ -57,6 +57,7 @@ _MODEL = {
 _FIT = {"epochs": 2, "batch_size": 4096, "learning_rate": 1e-3}
 _VARIANTS = 64  # requests of each size, sent in turn
 _WEIGHTS = 0.05  # standard deviation of a drawn prompt's tensors
+_VERSIONS = 12  # different files, so that what is grafted is nowhere held from the last time
 
 
 def trained_run(data: Path = SHARED, kept: Path = KEPT) -> tuple[Path, Path]:
@@ -101,6 +102,11 @@ class World:
     users: tuple[dict[str, Any], ...]
     items: tuple[int | str, ...]
 
+    @property
+    def tasks(self) -> list[str]:
+        """The pre-trained ones."""
+        return [task.name for task in self.bundle.manifest.tasks]
+
     @classmethod
     def open(cls, folder: Path) -> Self:
         bundle = open_bundle(folder)
@@ -117,7 +123,7 @@ class World:
     def requests(self, size: int, tasks: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Of so many candidates, the same ones each time; all pre-trained tasks if None."""
         chance = np.random.default_rng(size)
-        named = [task.name for task in self.bundle.manifest.tasks] if tasks is None else tasks
+        named = self.tasks if tasks is None else tasks
         return [
             {
                 "user_id": (user := self.users[number % len(self.users)])["user_id"],
@@ -146,6 +152,10 @@ class World:
         records = [self._record(user) for user in {u["user_id"]: u for u in self.users}.values()]
         load_records(settings, self.bundle.lookups.schema, records)
         return name
+
+    def versions(self, task: str) -> list[bytes]:
+        """Files of one task, all different, to swap among."""
+        return [self.prompt(task, seed) for seed in range(_VERSIONS)]
 
     def prompt(self, task: str, seed: int) -> bytes:
         """A task's file, its weights drawn, its golden rows scored by the bundle's own graphs."""

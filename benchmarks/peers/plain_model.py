@@ -32,10 +32,7 @@ class PlainModel:
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        kinds = {"tensor(int32)": np.int32, "tensor(float)": np.float32}
-        inputs = self._session.get_inputs()
-        self.kinds: dict[str, Any] = {one.name: kinds[one.type] for one in inputs}
-        self.shapes: dict[str, list[Any]] = {one.name: one.shape for one in inputs}
+        self.inputs = self._session.get_inputs()
 
     def score(self, arrays: Arrays) -> NDArray[np.float32]:
         """Probabilities (N, T); arrays of the user have one row, or as many as there are items."""

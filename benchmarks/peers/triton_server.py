@@ -16,11 +16,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import numpy as np
 from plain_model import PlainModel
 from pytriton.utils.distribution import get_libs_path, get_root_module_path, get_stub_path
 
-_TYPES = {np.int32: "TYPE_INT32", np.float32: "TYPE_FP32"}
+_TYPES = {"tensor(int32)": "TYPE_INT32", "tensor(float)": "TYPE_FP32"}
 _SHIPPED = get_root_module_path() / "tritonserver"
 
 
@@ -52,7 +51,7 @@ def _write_repository(folder: Path, model: Path) -> None:
     plain = PlainModel(str(model))
     (folder / "plain" / "1").mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).parent / "triton_model.py", folder / "plain" / "1" / "model.py")
-    inputs = [_tensor(n, _TYPES[kind], plain.shapes[n]) for n, kind in plain.kinds.items()]
+    inputs = [_tensor(one.name, _TYPES[one.type], one.shape) for one in plain.inputs]
     (folder / "plain" / "config.pbtxt").write_text(
         f'backend: "python"\nmax_batch_size: 0\ninput [{", ".join(inputs)}]\n'
         f"output [{_tensor('scores', 'TYPE_FP32', [-1, -1])}]\n"
