@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from training.dtrn_prompt import dtrn_bottom, own_source, reading
 from training.model import MultiTaskModel
-from training.prompt_bank import PromptBank
+from training.prompt_bank import PromptBank, layers
 from training.representation import Representation
 from training.split import Split
 
@@ -55,9 +55,7 @@ class DtrnPromptBank(nn.Module):
         r = reading(self.model, seen, bank["condition"])
         if self.refinement is not None:
             z = self.refinement.weighed_by(r).materialised()  # (P, N, inputs)
-            hidden = torch.relu(z @ bank["refine.w0"] + bank["refine.b0"].unsqueeze(1))
-            logits = hidden @ bank["refine.w1"] + bank["refine.b1"].unsqueeze(1)
-            r = self.refinement.refined(r, logits)
+            r = self.refinement.refined(r, layers(z, bank, "refine"))
         return r.materialised()
 
 

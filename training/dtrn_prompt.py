@@ -94,10 +94,7 @@ class DtrnPrompt(nn.Module):
             "choice.w": self.choice.weights[0][0].mT,  # (Dh, X)
         }
         if self.refinement is not None:
-            weigh = self.refinement.weigh
-            for layer, (weight, bias) in enumerate(zip(weigh.weights, weigh.biases, strict=True)):
-                tensors[f"refine.w{layer}"] = weight[0].mT
-                tensors[f"refine.b{layer}"] = bias[0]
+            tensors |= self.refinement.weigh.named("refine")
         own = {name: t.detach().contiguous().clone() for name, t in tensors.items()}
         return self.head.bank_tensors() | own
 

@@ -108,6 +108,14 @@ class StackedMLP(nn.Module):
         alone.requires_grad_(requires_grad=False)
         return alone.eval()
 
+    def named(self, name: str) -> dict[str, Tensor]:
+        """The only group's layers as a bank takes them, matrices as [in, out]."""
+        tensors = {}
+        for at, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            tensors[f"{name}.w{at}"] = weight[0].mT
+            tensors[f"{name}.b{at}"] = bias[0]
+        return tensors
+
     def _activate(self, y: Tensor, layer: int) -> Tensor:
         if layer >= self.activated:
             return y

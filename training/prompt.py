@@ -208,11 +208,7 @@ class PromptHead(nn.Module):
             tensors |= self.expert.bank_tensors(d_user)
         if self.item_weights is not None:
             tensors["item.weights"] = self.item_weights.weights
-        for layer, (weight, bias) in enumerate(
-            zip(self.tower.weights, self.tower.biases, strict=True)
-        ):
-            tensors[f"tower.w{layer}"] = weight[0].mT
-            tensors[f"tower.b{layer}"] = bias[0]
+        tensors |= self.tower.named("tower")
         if self.own_keys:
             tensors["keys"] = self.keys
         if self.shape.own_source:

@@ -65,8 +65,8 @@ class PromptBank(nn.Module):
         x = gates[..., :1] * masked + gates[..., 1:] * seen.shared  # (P, N, m)
         if "expert.b0" in bank:
             inner = _linear(h, bank, "expert.w0") + bank["expert.b0"].unsqueeze(1)
-            x = x + _layers(torch.relu(inner), bank, "expert", first=1)
-        scores = _layers(x, bank, "tower").squeeze(-1)  # (P, N), logits
+            x = x + layers(torch.relu(inner), bank, "expert", first=1)
+        scores = layers(x, bank, "tower").squeeze(-1)  # (P, N), logits
         if "item.weights" in bank:
             values = bank["item_values"]
             chosen = bank["item.weights"].index_select(1, values.flatten())  # (P, N * X)
@@ -79,7 +79,7 @@ class PromptBank(nn.Module):
         return self.keys
 
 
-def _layers(x: Tensor, bank: Mapping[str, Tensor], name: str, first: int = 0) -> Tensor:
+def layers(x: Tensor, bank: Mapping[str, Tensor], name: str, first: int = 0) -> Tensor:
     """The Linears from `first` to the last, a ReLU between any two of them: (P, N, o)."""
     count = sum(tensor.startswith(f"{name}.b") for tensor in bank)
     for layer in range(first, count):

@@ -60,11 +60,6 @@ class PromptExpert(nn.Module):
 
     def bank_tensors(self, d_user: int) -> dict[str, Tensor]:
         """The serving form, matrices as [in, out] and 1 / s folded in."""
-        tensors = {}
-        for layer, (weight, bias) in enumerate(
-            zip(self.layers.weights, self.layers.biases, strict=True)
-        ):
-            tensors[f"expert.w{layer}"] = weight[0].mT
-            tensors[f"expert.b{layer}"] = bias[0]
+        tensors = self.layers.named("expert")
         first = tensors.pop("expert.w0") / self.scale.unsqueeze(1)
         return {"expert.w0.user": first[:d_user], "expert.w0.item": first[d_user:], **tensors}
