@@ -47,17 +47,13 @@ class PlainBottom(nn.Module):
         self.embedding = FeatureEmbedding(schema, d, init)
         self.columns = Columns(schema)
         self.user_width, self.item_width = self.columns.widths(d)
-        self._spans = self.columns.spans(schema, d)
+        self.spans = self.columns.spans(schema, d)
 
     def forward(self, inputs: Inputs) -> Views:
         user = self.columns.user(self.embedding, inputs, 1).squeeze(0)
         item = self.columns.item(self.embedding, inputs, 1).squeeze(0)
         h = Split(user, item, inputs.row_user)
         return Views(own=h, gate=h, base=h)
-
-    def spans(self) -> dict[str, Span]:
-        """Which columns of h each field that is looked up fills."""
-        return self._spans
 
 
 class StemBottom(nn.Module):
@@ -73,7 +69,7 @@ class StemBottom(nn.Module):
         self.embedding = FeatureEmbedding(schema, d * (tasks + 1), init)
         self.columns = Columns(schema)
         self.user_width, self.item_width = self.columns.widths(d)
-        self._spans = self.columns.spans(schema, d)
+        self.spans = self.columns.spans(schema, d)
 
     def forward(self, inputs: Inputs) -> Views:
         user = self.columns.user(self.embedding, inputs, self.tasks + 1)
@@ -88,10 +84,6 @@ class StemBottom(nn.Module):
             ),
             base=Split(user[t], item[t], row_user),
         )
-
-    def spans(self) -> dict[str, Span]:
-        """Which columns of h each field that is looked up fills."""
-        return self._spans
 
     def _plus_shared(self, blocks: Tensor, dense: int) -> Tensor:
         """x_t + x_0 of the embedded columns, the dense ones as they are."""

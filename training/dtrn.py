@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from contract.schema import PADDING, FeatureSchema
-from training.bottoms import Columns, Views
+from training.bottoms import Columns, Span, Views
 from training.config import DtrnConfig, ModelConfig
 from training.dtrn_pooling import TargetPooling, mean_pooling
 from training.dtrn_refine import Refinement
@@ -50,6 +50,8 @@ class DtrnBottom(nn.Module):
         self.user_fields = [d] * self.fields.user + ([] if self.at_rows else interests)
         self.item_fields = [d] * self.fields.item + (interests if self.at_rows else [])
         self.user_width, self.item_width = sum(self.user_fields), sum(self.item_fields)
+        # None are told: its dense columns are one field, and interests follow.
+        self.spans: dict[str, Span] = {}
         self.dtrn = dtrn
         self.refinement = self.new_refinement(tasks)
 
@@ -61,10 +63,6 @@ class DtrnBottom(nn.Module):
         base = self._beside(fields, interests.mean(dim=0).flatten(1))
         refined = stacked if self.refinement is None else self.refinement(stacked)
         return Views(own=refined, gate=refined, base=base, events=events)
-
-    def spans(self) -> dict[str, tuple[int, int]]:
-        """None are told: its dense columns are one field, and interests follow."""
-        return {}
 
     def new_refinement(self, tasks: int) -> Refinement | None:
         """A refinement that does nothing yet; None if it is switched off."""

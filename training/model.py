@@ -141,7 +141,7 @@ class MultiTaskModel(nn.Module):
             width=self.mixer.width,
             tasks=len(self.tasks),
             tower_units=self.config.tower_units,
-            spans=self.bottom.spans(),
+            spans=self.bottom.spans,
             id_columns=id_columns(self.schema),
         )
 
