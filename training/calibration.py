@@ -20,7 +20,7 @@ from training.checkpoint import Checkpoint, PromptCheckpoint, Split
 from training.dataset import Prepared
 from training.errors import ConfigError, TrainingError
 from training.evaluate import evaluate, predict
-from training.frozen import frozen_examples, live_examples
+from training.frozen import frozen_examples
 from training.metrics import Resampling, TaskMetrics
 from training.mlp import StackedMLP
 
@@ -116,8 +116,8 @@ def calibrated_prompt(
     model = checkpoint.model
     head = copy.deepcopy(prompt.head, {id(model): model}).eval()  # which a DTRN prompt holds
     splits: tuple[Split, ...] = ("valid", "test")
-    see = live_examples if prompt.card.config.dtrn else frozen_examples
-    examples = see(checkpoint, prepared, prompt.card.task, splits)
+    live = prompt.card.config.dtrn
+    examples = frozen_examples(checkpoint, prepared, prompt.card.task, splits, live=live)
     valid = examples["valid"]
     found = fit_platt(valid.logits(head), valid.labels[valid.rows], prompt.card.task)
     _scale(head.tower, 0, found)

@@ -25,7 +25,7 @@ from training.dataset import Prepared
 from training.dtrn_prompt import DtrnPrompt, takes_dtrn_prompts
 from training.evaluate import measure_tasks, predict
 from training.fit import fit
-from training.frozen import Examples, frozen_examples, live_examples
+from training.frozen import Examples, frozen_examples
 from training.head import Head, SharedTower, fit_head
 from training.metrics import Resampling, TaskMetrics, auc_difference_interval, measure
 from training.progress import SILENT, EpochRecord, Progress
@@ -163,7 +163,7 @@ class _Bench:
             make = partial(PromptHead, tune, model.prompt_shape(), model.mixer.keys)
             ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
         if takes_dtrn_prompts(model) and not self.config.tune.item_weights:
-            live = live_examples(self.checkpoint, self.prepared, self.task.name)
+            live = frozen_examples(self.checkpoint, self.prepared, self.task.name, live=True)
             make_dtrn = partial(DtrnPrompt, self.config.tune, model)
             ways.append(self._headed("prompt (dtrn)", live, make_dtrn, _Time(0.0, 0.0), progress))
         return ways

@@ -1,8 +1,7 @@
 """A new task's rows as the frozen backbone sees them, computed once.
 
     model, Dataset --RepresentationCache.of--> h, shared, specific of all rows
-    Checkpoint, Prepared, task --frozen_examples--> Examples per split
-                               --live_examples----> likewise, for a prompt that reads events
+    Checkpoint, Prepared, task --frozen_examples--> Examples per split; live where events are read
 
 Nothing upstream of a prompt moves while it is tuned, so its epochs read from here. Large caches
 live in an unlinked file, which the page cache holds as far as memory allows.
@@ -12,9 +11,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -136,33 +134,27 @@ class Examples:
 
 
 def frozen_examples(
-    checkpoint: Checkpoint, prepared: Prepared, task: str, splits: Collection[str] | None = None
-) -> dict[str, Examples]:
-    """The splits of a new task, all three or those named, each run through the backbone once."""
-    model = checkpoint.model.requires_grad_(requires_grad=False).eval()
-    return _examples(_wanted(prepared, splits), task, partial(RepresentationCache.of, model))
-
-
-def live_examples(
-    checkpoint: Checkpoint, prepared: Prepared, task: str, splits: Collection[str] | None = None
-) -> dict[str, Examples]:
-    """The same rows, seen anew whenever they are asked for; the backbone is frozen all the same."""
-    model = checkpoint.model.requires_grad_(requires_grad=False).eval()
-    return _examples(_wanted(prepared, splits), task, partial(LiveRepresentation, model))
-
-
-def _wanted(prepared: Prepared, splits: Collection[str] | None) -> dict[str, Dataset]:
-    return {name: d for name, d in prepared.splits.items() if splits is None or name in splits}
-
-
-def _examples(
-    splits: Mapping[str, Dataset],
+    checkpoint: Checkpoint,
+    prepared: Prepared,
     task: str,
-    seen: Callable[[Dataset], RepresentationCache | LiveRepresentation],
+    splits: Collection[str] | None = None,
+    *,
+    live: bool = False,
 ) -> dict[str, Examples]:
+    """The splits of a new task, all three or those named, as the frozen backbone sees them.
+
+    Each is run through it once; if live, for a prompt that reads events, whenever rows are asked
+    for.
+    """
+    model = checkpoint.model.requires_grad_(requires_grad=False).eval()
     examples = {}
-    for name, dataset in splits.items():
+    for name, dataset in prepared.splits.items():
+        if splits is not None and name not in splits:
+            continue
         column = dataset.tasks.index(task)
         rows, labels = dataset.mask[:, column].nonzero().squeeze(1), dataset.labels[:, column]
-        examples[name] = Examples(seen(dataset), rows, labels, dataset.users)
+        seen = (
+            LiveRepresentation(model, dataset) if live else RepresentationCache.of(model, dataset)
+        )
+        examples[name] = Examples(seen, rows, labels, dataset.users)
     return examples

@@ -25,7 +25,7 @@ from training.dataset import Dataset, Prepared
 from training.dtrn_prompt import new_prompt
 from training.errors import ConfigError, DataError, TrainingError
 from training.evaluate import predict
-from training.frozen import frozen_examples, live_examples
+from training.frozen import frozen_examples
 from training.head import fit_head
 from training.model import build_model
 from training.progress import SILENT, Progress
@@ -68,8 +68,7 @@ def tune(
     model, started = checkpoint.model, perf_counter()
     proof = _Proof.before(checkpoint, prepared.valid)
     checked = perf_counter() - started
-    see = live_examples if config.dtrn else frozen_examples
-    examples = see(checkpoint, prepared, task.name)
+    examples = frozen_examples(checkpoint, prepared, task.name, live=config.dtrn)
     cached = perf_counter() - started - checked
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
