@@ -39,7 +39,7 @@ from export.serving import ServingOptions, write_serving
 from training.checkpoint import Checkpoint
 from training.config import TuneConfig
 from training.dataset import Dataset
-from training.dtrn_bank import CONDITIONED, DtrnPromptBank
+from training.dtrn_bank import DtrnPromptBank
 from training.dtrn_prompt import DtrnPrompt, new_prompt
 from training.metrics import TaskMetrics
 from training.model import MultiTaskModel
@@ -155,13 +155,12 @@ def _fresh_prompts(model: MultiTaskModel, config: TuneConfig) -> list[PromptHead
 def trace(model: MultiTaskModel, prompt: PromptHead | DtrnPrompt) -> Traced:
     """Export every graph of a model; prompt is any of those that it shall take."""
     tensors = prompt_specs(prompt)
-    names = [spec.name for spec in tensors]
-    conditioned = CONDITIONED in names
+    conditioned = isinstance(prompt, DtrnPrompt)
     representation = representation_specs(model)
     more = event_specs(model) if conditioned else value_specs(prompt)
     read = (*representation, *more)
     outputs = [spec.name for spec in read if spec.name != "row_user"]
-    keys = None if "keys" in names else model.mixer.keys
+    keys = None if "keys" in {spec.name for spec in tensors} else model.mixer.keys
     bank = DtrnPromptBank(model, keys) if conditioned else PromptBank(keys)
     stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
     return Traced(
@@ -170,7 +169,7 @@ def trace(model: MultiTaskModel, prompt: PromptHead | DtrnPrompt) -> Traced:
             task: to_onnx(HeadGraph(model.head(at)), representation, ["score"])
             for at, task in enumerate(model.tasks)
         },
-        prompt_head=to_onnx(PromptHeadGraph(bank, names), [*read, *stacked], ["scores"]),
+        prompt_head=to_onnx(PromptHeadGraph(bank), [*read, *stacked], ["scores"]),
     )
 
 

@@ -11,7 +11,6 @@ backbone, events and known are outputs of the first and inputs of the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -20,17 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.schema import FeatureSchema, TensorSpec
-from training.dtrn import DtrnBottom
 from training.dtrn_bank import DtrnPromptBank
-from training.dtrn_prompt import DtrnPrompt
+from training.dtrn_prompt import DtrnPrompt, dtrn_bottom
 from training.inputs import Inputs
 from training.model import MultiTaskModel
 from training.prompt import PromptHead
 from training.prompt_bank import PromptBank
+from training.prompt_weights import ItemValues
 from training.representation import Events, Representation, join
 
 Arrays = dict[str, Tensor]
-ITEM_VALUES = "item_values"
 
 
 def inputs_of(schema: FeatureSchema, arrays: Arrays) -> Inputs:
@@ -73,8 +71,7 @@ class BackboneGraph(nn.Module):
         super().__init__()
         self.model = model
         self.with_events = isinstance(prompt, DtrnPrompt)
-        weights = None if isinstance(prompt, DtrnPrompt) else prompt.item_weights
-        self.values = None if weights is None else weights.values
+        self.values = _values(prompt)
 
     def forward(self, arrays: Arrays) -> tuple[Tensor, ...]:
         inputs = inputs_of(self.model.schema, arrays)
@@ -101,17 +98,15 @@ class HeadGraph(nn.Module):
 class PromptHeadGraph(nn.Module):
     """The probabilities of P prompts, (N, P)."""
 
-    def __init__(self, bank: PromptBank | DtrnPromptBank, names: Sequence[str]) -> None:
+    def __init__(self, bank: PromptBank | DtrnPromptBank) -> None:
         super().__init__()
         self.bank = bank
-        self.names = tuple(names)
 
     def forward(self, arrays: Arrays) -> tuple[Tensor]:
         h_user, h_item, row_user, shared, specific = representation_of(arrays)
         events = Events(arrays["events"], arrays["known"]) if "events" in arrays else None
         seen = Representation(join(h_user, h_item, row_user), shared, specific, None, events)
-        names = [*self.names, *([ITEM_VALUES] if ITEM_VALUES in arrays else [])]
-        return (self.bank(seen, {name: arrays[name] for name in names}),)
+        return (self.bank(seen, arrays),)
 
 
 def representation_of(
@@ -142,10 +137,8 @@ def representation_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
 
 
 def event_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
-    """The events at a graph boundary; none but of a dtrn bottom."""
-    if not isinstance(model.bottom, DtrnBottom):
-        return ()
-    behaviours, width = len(model.schema.behaviours), model.bottom.dtrn.width
+    """The events of a dtrn bottom at a graph boundary."""
+    behaviours, width = len(model.schema.behaviours), dtrn_bottom(model).dtrn.width
     return (
         TensorSpec("events", "float32", ("U", behaviours, "L", width)),
         TensorSpec("known", "float32", ("U", behaviours, "L")),
@@ -154,9 +147,14 @@ def event_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
 
 def value_specs(head: PromptHead | DtrnPrompt) -> tuple[TensorSpec, ...]:
     """The places of item values in the prompts' weights; none where these have no weights."""
+    values = _values(head)
+    return () if values is None else (TensorSpec("item_values", "int32", ("N", values.fields)),)
+
+
+def _values(head: PromptHead | DtrnPrompt) -> ItemValues | None:
     if isinstance(head, DtrnPrompt) or head.item_weights is None:
-        return ()
-    return (TensorSpec(ITEM_VALUES, "int32", ("N", head.item_weights.values.fields)),)
+        return None
+    return head.item_weights.values
 
 
 def prompt_specs(head: PromptHead | DtrnPrompt) -> tuple[TensorSpec, ...]:
