@@ -78,13 +78,14 @@ def _seen(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[Tensor, Arrays]]:
     tables do not hold, by the general ones, as the service does.
     """
     serving = bundle.manifest.serving
-    if serving is not None:
+    if serving is not None and (
+        dataset.item_rows is not None
+        or ITEM_ROWS not in [spec.name for spec in serving.exact.inputs]
+    ):
         session = GraphSession(bundle.folder, serving.graph())
-        by_table = ITEM_ROWS in [spec.name for spec in serving.exact.inputs]
-        if not by_table or dataset.item_rows is not None:
-            for rows, arrays in requests(dataset):
-                yield rows, {**session.run(arrays), "row_user": arrays["row_user"]}
-            return
+        for rows, arrays in requests(dataset):
+            yield rows, {**session.run(arrays), "row_user": arrays["row_user"]}
+        return
     heads = {task.name: task.graph for task in bundle.manifest.tasks}
     general = Graphs(bundle.folder, bundle.manifest.backbone, heads, bundle.manifest.prompt_head)
     sessions = Sessions(general)

@@ -87,11 +87,22 @@ def with_nodes(
     return helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def as_inputs(model: onnx.ModelProto, constants: Iterable[TensorProto]) -> onnx.ModelProto:
-    """The model with some of its constants given at each run, and with no inner shapes told."""
+def as_inputs(
+    model: onnx.ModelProto,
+    constants: Iterable[TensorProto],
+    outputs: Sequence[ValueInfoProto] | None = None,
+) -> onnx.ModelProto:
+    """The model with some of its constants given at each run, and with no inner shapes told.
+
+    Args:
+        model: stays as it is.
+        constants: of its initializers.
+        outputs: as with_nodes.
+    """
     given = [helper.make_tensor_value_info(c.name, c.data_type, c.dims) for c in constants]
     names = {value.name for value in given}
-    made = with_nodes(model, model.graph.node, inputs=[*model.graph.input, *given])
+    inputs = [*model.graph.input, *given]
+    made = with_nodes(model, model.graph.node, inputs=inputs, outputs=outputs)
     rest = [value for value in made.graph.initializer if value.name not in names]
     del made.graph.initializer[:]
     made.graph.initializer.extend(rest)
@@ -114,7 +125,7 @@ def evaluator(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Arrays]
         for name in names
     ]
     large = [i for i in model.graph.initializer if i.ByteSize() > _INLINE_BYTES]
-    part = as_inputs(with_nodes(model, model.graph.node, outputs=asked), large)
+    part = as_inputs(model, large, outputs=asked)
     session = open_session(part.SerializeToString())
     given = {i.name for i in session.get_inputs()}
     constants = {i.name: numpy_helper.to_array(i) for i in large if i.name in given}
