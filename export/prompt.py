@@ -87,7 +87,7 @@ def _tensors(prompt: PromptCheckpoint, manifest: Manifest) -> dict[str, NDArray[
     if found.keys() != shapes.keys():
         raise ExportError(
             "the bundle serves prompts with other tensors; tune with the dtrn, prompt_keys, "
-            "expert_units and tower_units that the backbone was exported with"
+            "expert_units, item_weights and tower_units that the backbone was exported with"
         )
     return {name: tensor.numpy() for name, tensor in found.items()}
 
