@@ -25,10 +25,10 @@ import uvloop
 from benchmarks.graft_load import Heard, Load
 from benchmarks.graft_swaps import Admin, Swap, Swapper, graft_all
 from benchmarks.machine import describe_machine
-from benchmarks.results import FOLDER, Figure, Row, write_results
+from benchmarks.results import FOLDER, Figure, Row
 from benchmarks.rounds import Goal, Rounds, percentile
 from benchmarks.running_service import RunningService
-from benchmarks.serving_document import write_document
+from benchmarks.serving_document import publish
 from benchmarks.serving_world import SHARED, World, exported, trained_run
 from contract.prompt import read_prompt, write_prompt
 from tests.redis_server import RedisServer
@@ -82,10 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = "graft_replicas"
         command = f'{COMMAND} ARGS="--replicas {options.replicas} --workers {options.workers}"'
         figures = [figure.model_copy(update={"command": command}) for figure in figures]
-    path = write_results(name, machine, figures, facts, options.results)
-    log.info("written: %s", path.name)
-    if options.results == FOLDER:
-        write_document()
+    publish(name, machine, figures, facts, options.results)
     return 0
 
 

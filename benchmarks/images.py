@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import describe_machine
-from benchmarks.results import Figure, write_results
-from benchmarks.serving_document import write_document
+from benchmarks.results import Figure
+from benchmarks.serving_document import publish
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "golden" / "tiny"
@@ -100,8 +100,7 @@ def main() -> None:
                 holds=middle <= MOST_START_S, command=COMMAND,
             )
         )  # fmt: skip
-    write_results("images", describe_machine(), figures, {"starts": str(STARTS)})
-    write_document()
+    publish("images", describe_machine(), figures, {"starts": str(STARTS)})
 
 
 if __name__ == "__main__":

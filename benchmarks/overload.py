@@ -27,10 +27,10 @@ import uvloop
 
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
-from benchmarks.results import Figure, write_results
+from benchmarks.results import Figure
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
-from benchmarks.serving_document import write_document
+from benchmarks.serving_document import publish
 from benchmarks.shop_bundle import REQUEST, write_shop_bundle
 
 COMMAND = "make bench-overload"
@@ -113,9 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = ("workers", "rounds", "seconds", "deadline_ms")
     facts = {name: str(getattr(options, name)) for name in told}
     figures = figures_of(rounds, options.deadline_ms)
-    path = write_results("overload", describe_machine(("onnxruntime", "uvicorn")), figures, facts)
-    log.info("written: %s", path.name)
-    write_document()
+    publish("overload", describe_machine(("onnxruntime", "uvicorn")), figures, facts)
     return 0
 
 

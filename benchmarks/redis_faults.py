@@ -26,10 +26,10 @@ import httpx
 from benchmarks.faulty_proxy import DELAY_S, FaultyProxy
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
-from benchmarks.results import Figure, Row, write_results
+from benchmarks.results import Figure, Row
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
-from benchmarks.serving_document import write_document
+from benchmarks.serving_document import publish
 from tests.redis_server import RedisServer
 
 COMMAND = "make bench-faults"
@@ -73,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = {name: str(getattr(options, name)) for name in ("workers", "rate", "seconds")}
     notes = told | {"deadline_ms": str(options.deadline_ms), "slow": f"by {DELAY_S:g} s"}
     figures = figures_of(found, options.deadline_ms)
-    path = write_results("redis_faults", describe_machine(("redis", "hiredis")), figures, notes)
-    log.info("written: %s", path.name)
-    write_document()
+    publish("redis_faults", describe_machine(("redis", "hiredis")), figures, notes)
     return 0
 
 

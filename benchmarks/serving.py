@@ -26,9 +26,9 @@ from benchmarks.cores import Cores
 from benchmarks.graft_swaps import Admin, Swapper, graft_all
 from benchmarks.large_table import write_large_bundle
 from benchmarks.machine import describe_machine
-from benchmarks.results import FOLDER, write_results
+from benchmarks.results import FOLDER
 from benchmarks.running_service import RunningService
-from benchmarks.serving_document import write_document
+from benchmarks.serving_document import publish
 from benchmarks.serving_figures import SIDES, figures_of, footprint_figures
 from benchmarks.serving_footprint import footprint
 from benchmarks.serving_rounds import FORGETFUL, Measures, Plan, Side, one_round
@@ -64,10 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notes["model"] = f"{world.bundle.manifest.name}, {len(world.bundle.manifest.tasks)} tasks"
     figures = figures_of(rounds) + footprint_figures(footprints)
     machine = describe_machine(("onnxruntime", "uvicorn", "numpy"))
-    path = write_results("serving", machine, figures, notes, options.results)
-    log.info("written: %s", path.name)
-    if options.results == FOLDER:
-        write_document()
+    publish("serving", machine, figures, notes, options.results)
     return 0
 
 

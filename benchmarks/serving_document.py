@@ -7,12 +7,14 @@ results/serving.json, peers.json, graft.json ... (each if there) --write_documen
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.quality_document import table
-from benchmarks.results import FOLDER, Figure, Results, read_results
+from benchmarks.results import FOLDER, Figure, Results, read_results, write_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Part:
 
 
 DOCUMENT = FOLDER.parents[1] / "docs" / "BENCHMARKS.md"
+log = logging.getLogger("bench")
 _PARTS = {
     "serving": Part(
         "Serving, by itself",
@@ -107,6 +110,20 @@ figure in it was typed. What the models are worth, and how fast they are trained
 def main() -> int:
     write_document()
     return 0
+
+
+def publish(
+    name: str,
+    machine: dict[str, str | int | float],
+    figures: Sequence[Figure],
+    notes: dict[str, str],
+    results: Path = FOLDER,
+) -> None:
+    """Write what a benchmark found, and the page, unless the results go to another folder."""
+    path = write_results(name, machine, figures, notes, results)
+    log.info("written: %s", path.name)
+    if results == FOLDER:
+        write_document()
 
 
 def write_document(results: Path = FOLDER, document: Path = DOCUMENT) -> Path:

@@ -38,9 +38,9 @@ from benchmarks.peer_figures import GOALS, figures_of
 from benchmarks.peer_forms import Scores
 from benchmarks.peer_plan import KNOWN, Peer, PeerServer, Unavailable, installed
 from benchmarks.plain_graph import write_plain
-from benchmarks.results import FOLDER, write_results
+from benchmarks.results import FOLDER
 from benchmarks.running_service import RunningService
-from benchmarks.serving_document import write_document
+from benchmarks.serving_document import publish
 from benchmarks.serving_rounds import (
     FORGETFUL,
     LOAD,
@@ -95,10 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cores.asking()
         rounds = [_round(bench, peers, number, notes) for number in range(options.rounds)]
     machine = describe_machine(("onnxruntime", "uvicorn", "numpy"))
-    path = write_results("peers", machine, figures_of(rounds), notes, options.results)
-    log.info("written: %s", path.name)
-    if options.results == FOLDER:
-        write_document()
+    publish("peers", machine, figures_of(rounds), notes, options.results)
     return 0
 
 

@@ -28,10 +28,10 @@ import orjson
 from benchmarks.graft import inconsistent, latencies
 from benchmarks.graft_load import Heard, Load
 from benchmarks.machine import describe_machine
-from benchmarks.results import Figure, Row, write_results
+from benchmarks.results import Figure, Row
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
-from benchmarks.serving_document import write_document
+from benchmarks.serving_document import publish
 from contract.manifest import read_manifest
 from contract.prompt import read_prompt
 
@@ -75,9 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = asyncio.run(measure(service, options))
     facts = {name: str(getattr(options, name)) for name in ("workers", "rate", "changes")}
     machine = describe_machine(("onnxruntime", "uvicorn"))
-    path = write_results("upgrade", machine, figures_of(found), facts)
-    log.info("written: %s", path.name)
-    write_document()
+    publish("upgrade", machine, figures_of(found), facts)
     return 0
 
 
