@@ -62,7 +62,7 @@ def find_keys(sorted_keys: Keys, keys: Keys) -> tuple[NDArray[np.intp], NDArray[
     """Position of each key in sorted_keys (0 where absent) and whether it is there."""
     if not len(sorted_keys):
         return np.zeros(len(keys), dtype=np.intp), np.zeros(len(keys), dtype=np.bool_)
-    at = np.searchsorted(sorted_keys, keys)
+    at = sorted_keys.searchsorted(keys)
     at[at == len(sorted_keys)] = 0
     return at, sorted_keys[at] == keys
 

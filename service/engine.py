@@ -9,9 +9,9 @@ The only file that knows onnxruntime. Runs release the GIL, so a few threads sha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,10 @@ class Scored:
 
 @dataclass(slots=True)
 class Cancellation:
-    """Ends a call's runs from another thread; one per call, for it stays set."""
+    """Ends a call's runs from another thread; one per call, for it stays set.
+
+    A with-block that fails because of it ends in DeadlineExceeded.
+    """
 
     options: ort.RunOptions = field(default_factory=ort.RunOptions)
     cancelled: bool = False
@@ -51,6 +54,19 @@ class Cancellation:
     def cancel(self) -> None:
         self.cancelled = True
         self.options.terminate = True
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # onnxruntime raises its own untyped errors for a stopped run
+        if self.cancelled and isinstance(error, Exception):
+            raise DeadlineExceeded("the deadline passed while the model ran") from error
 
 
 class Engine:
@@ -120,10 +136,10 @@ class Engine:
         serving = self._serving
         if serving is None or not serving.fed_by(arrays):
             return self.run(arrays, heads, bank, cancellation)
-        with _stopped(cancellation):
+        with cancellation:
             found = serving.run(arrays, cancellation, None if bank else (SCORES,))
             found["row_user"] = arrays["row_user"]
-            columns = found[SCORES].T
+            columns = np.ascontiguousarray(found[SCORES].T)
             scores = {task: columns[self._column[task]] for task in heads}
             return Scored(scores, self._prompts(found, bank, cancellation))
 
@@ -145,7 +161,7 @@ class Engine:
         Raises:
             DeadlineExceeded: cancelled.
         """
-        with _stopped(cancellation):
+        with cancellation:
             representation = self._backbone.run(arrays, cancellation)
             representation["row_user"] = arrays["row_user"]
             scores = {
@@ -171,16 +187,6 @@ class Engine:
             bank = {name: array.repeat(2, axis=0) for name, array in bank.items()}
         scores = self._prompt_head.run({**representation, **bank}, cancellation)[SCORES]
         return scores[:, :1] if alone else scores
-
-
-@contextmanager
-def _stopped(cancellation: Cancellation) -> Iterator[None]:
-    try:
-        yield
-    except Exception as err:  # onnxruntime raises its own untyped errors for a stopped run
-        if cancellation.cancelled:
-            raise DeadlineExceeded("the deadline passed while the model ran") from err
-        raise
 
 
 class _Graph:

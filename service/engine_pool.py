@@ -2,6 +2,7 @@
 
     short run, no second thread to gain --> in place, after all that waits, without a pause
     any other                           --> a thread; the event loop goes on meanwhile
+    its time is over                    --> TimeoutError; what has not begun never will
 
 A hand-over to a thread and back costs more than scoring a hundred candidates does. With one engine
 thread there is nothing to overlap either, so what should be done within _SHORT_S is done at once.
@@ -15,6 +16,7 @@ turn, and a probe waits no longer than that.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,6 +31,7 @@ _SHORT_S = 0.005
 _MEMORY = 0.25  # weight of the newest run that was timed
 _TIMED = 8  # one of so many: the clock is a call to the system
 Answer = TypeVar("Answer")
+_Waiting = tuple[Callable[[], Any], asyncio.Future[Any], float]
 
 
 class EnginePool:
@@ -49,16 +52,22 @@ class EnginePool:
             threads, thread_name_prefix="engine", initializer=give_way, initargs=(nice,)
         )
         self._in_place = threads == 1 and nice == 0
-        self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._s_per_work = 0.0  # 0: nothing has run yet
         self._runs = 0
 
-    async def run(self, call: Callable[[Cancellation], Answer], work: int) -> Answer:
+    async def run(
+        self, call: Callable[[Cancellation], Answer], work: int, until: float = math.inf
+    ) -> Answer:
         """The answer of a call; a caller that goes away stops it, unless it runs in place.
 
         Args:
             call: blocks; ends early if it is cancelled.
             work: how much there is to do, in a unit that is the same for all calls.
+            until: on the loop's clock, the moment from which nobody wants the answer.
+
+        Raises:
+            TimeoutError: see the module.
         """
         cancellation = Cancellation()
         run = partial(self._timed, call, work, cancellation)
@@ -67,13 +76,14 @@ class EnginePool:
             answer: asyncio.Future[Answer] = loop.create_future()
             if not self._waiting:
                 loop.call_soon(self._run_waiting)
-            self._waiting.append((run, answer))
+            self._waiting.append((run, answer, until))
             return await answer
-        try:
-            return await loop.run_in_executor(self.executor, run)
-        except asyncio.CancelledError:
-            cancellation.cancel()
-            raise
+        async with asyncio.timeout_at(None if until == math.inf else until):
+            try:
+                return await loop.run_in_executor(self.executor, run)
+            except asyncio.CancelledError:
+                cancellation.cancel()
+                raise
 
     def _timed(
         self, call: Callable[[Cancellation], Answer], work: int, cancellation: Cancellation
@@ -92,10 +102,12 @@ class EnginePool:
         """Whatever waits, one after another; the rest in the loop's next round."""
         end = time.perf_counter() + _SHORT_S
         while self._waiting and time.perf_counter() < end:
-            run, answer = self._waiting.popleft()
+            run, answer, until = self._waiting.popleft()
             if answer.done():
                 continue  # its caller left
             try:
+                if time.monotonic() > until:
+                    raise TimeoutError
                 answer.set_result(run())
             except Exception as err:  # whoever waits is told
                 answer.set_exception(err)

@@ -11,6 +11,7 @@ never fails; an append does, for events that are not stored must not be called s
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
@@ -29,7 +30,7 @@ class FeatureLadder:
     Args:
         store: asked first, except as lag_s says.
         cache: copies of what the store answered; keeps nothing if not given.
-        budget_s: the store keeps to this by itself, so only a shorter limit is set here.
+        budget_s: if the store keeps to one by itself, only a shorter limit is set here.
         lag_s: a copy this young is given without asking. Above 0, an event stored through another
             process may be unseen that long; one stored through this process is always seen.
     """
@@ -38,7 +39,7 @@ class FeatureLadder:
         self,
         store: FeatureStore,
         cache: NearCache | None = None,
-        budget_s: float = 0.0,
+        budget_s: float = math.inf,
         lag_s: float = 0.0,
     ) -> None:
         self._store = store

@@ -80,7 +80,7 @@ class ItemRecord:
 Record = UserRecord | ItemRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class UserFeatures:
     """What the store knows; whatever it does not know is empty.
 

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -53,7 +51,7 @@ class Gate:
         self._task_share = task_share
         self._clock = clock
         self._turn_since = 0.0
-        self._by_task = Counter[str]()
+        self._by_task: dict[str, int] = {}
         self.turn_s = 0.0
         self.in_flight = 0
         self.state: State = "starting"
@@ -99,8 +97,7 @@ class Gate:
             self.turn_s += (turn_s - self.turn_s) * (_MEMORY if self.turn_s else 1.0)
             self._turn_since = now
 
-    @contextmanager
-    def serving(self, tasks: Sequence[str], deadline_s: float | None) -> Iterator[None]:
+    def serving(self, tasks: Sequence[str], deadline_s: float | None) -> _Turn:
         """Around the work itself, once it is known what is asked.
 
         Args:
@@ -112,24 +109,27 @@ class Gate:
         """
         self._refuse_hopeless(deadline_s)
         most = math.ceil(self.room * self._task_share)
-        if hot := [task for task in tasks if self._by_task[task] >= most]:
+        if hot := [task for task in tasks if self._by_task.get(task, 0) >= most]:
             raise Overloaded(
                 f"{most} requests for {', '.join(hot)} are in flight already", _RETRY_AFTER_S
             )
-        self._by_task.update(tasks)
-        try:
-            yield
-        except DeadlineExceeded:
-            # Whoever asks for the impossible tells nothing about the service.
-            if deadline_s is None or deadline_s >= self._deadline_s:
-                least = self._deadline_s * _MOST_OF_DEADLINE / self._most
-                self.turn_s = max(self.turn_s, least) * (1 + _MISSED)
-            raise
-        finally:
-            self._by_task.subtract(tasks)
-            for task in tasks:
-                if not self._by_task[task]:
-                    del self._by_task[task]
+        return _Turn(self, tasks, deadline_s)
+
+    def _begin(self, tasks: Sequence[str]) -> None:
+        for task in tasks:
+            self._by_task[task] = self._by_task.get(task, 0) + 1
+
+    def _end(self, tasks: Sequence[str]) -> None:
+        for task in tasks:
+            self._by_task[task] -= 1
+            if not self._by_task[task]:
+                del self._by_task[task]
+
+    def _miss(self, deadline_s: float | None) -> None:
+        # Whoever asks for the impossible tells nothing about the service.
+        if deadline_s is None or deadline_s >= self._deadline_s:
+            least = self._deadline_s * _MOST_OF_DEADLINE / self._most
+            self.turn_s = max(self.turn_s, least) * (1 + _MISSED)
 
     def _refuse_hopeless(self, deadline_s: float | None) -> None:
         wait_s = (self.in_flight - 1) * self.turn_s
@@ -142,3 +142,27 @@ class Gate:
                 f"its turn would come in {wait_s * 1000:.0f} ms, too near to its deadline",
                 _RETRY_AFTER_S,
             )
+
+
+class _Turn:
+    """The work of one request; a with-block that raises DeadlineExceeded counts as missed."""
+
+    __slots__ = ("_deadline_s", "_gate", "_tasks")
+
+    def __init__(self, gate: Gate, tasks: Sequence[str], deadline_s: float | None) -> None:
+        self._gate = gate
+        self._tasks = tasks
+        self._deadline_s = deadline_s
+
+    def __enter__(self) -> None:
+        self._gate._begin(self._tasks)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._gate._end(self._tasks)
+        if isinstance(error, DeadlineExceeded):
+            self._gate._miss(self._deadline_s)

@@ -9,7 +9,8 @@ meanwhile still answers. Errors rise untouched; api/errors.py gives them their s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine import Scored
+from service.encoder import Arrays
+from service.engine import Cancellation, Scored
 from service.engine_pool import EnginePool
 from service.errors import DeadlineExceeded, InvalidField, TooLarge, UnknownTask
 from service.feature_ladder import FeatureLadder
@@ -97,12 +99,12 @@ class Scorer:
             budget_s = min(request.deadline_ms / 1000, self._limits.max_deadline_s)
         with self._metrics.scoring() as counted:
             try:
-                async with asyncio.timeout(budget_s):
-                    return await self._score(request, budget_s, counted)
+                return await self._score(request, budget_s, counted)
             except TimeoutError as err:
                 raise DeadlineExceeded(f"no answer within {budget_s * 1000:.0f} ms") from err
 
     async def _score(self, request: ScoreRequest, budget_s: float, counted: Scoring) -> ScoreResult:
+        until = time.monotonic() + budget_s
         snapshot = self._registry.snapshot
         names = counted.tasks = self._tasks(request, snapshot)
         with self._metrics.stage("features"):
@@ -113,7 +115,8 @@ class Scorer:
         heads, prompts = snapshot.divide(names)
         plan = Plan.of(snapshot, prompts, str(request.user_id))
         with self._metrics.stage("run"):
-            scored = await self._run(snapshot.model, arrays, heads, plan)
+            call = _call(snapshot.model, arrays, heads, plan)
+            scored = await self._pool.run(call, _work(arrays, plan), until)
         columns = {name: scored.prompts[:, at] for at, name in enumerate(prompts)} | scored.heads
         scores = {name: columns[name] for name in names}
         ranking = None if request.rank is None else _rank(request, request.rank, scores)
@@ -169,13 +172,17 @@ class Scorer:
             step = "client_history"
         return features, step
 
-    async def _run(
-        self, model: Model, arrays: dict[str, NDArray[Any]], heads: Sequence[str], plan: Plan
-    ) -> Scored:
-        slots = [resident.slot for resident in plan.residents]
-        bank = model.bank.select(slots) if slots else None
-        call = partial(model.engine.answer, arrays, heads, bank)
-        return await self._pool.run(call, len(arrays["row_user"]) * (_BACKBONE_WORK + len(slots)))
+
+def _call(
+    model: Model, arrays: Arrays, heads: Sequence[str], plan: Plan
+) -> Callable[[Cancellation], Scored]:
+    slots = [resident.slot for resident in plan.residents]
+    bank = model.bank.select(slots) if slots else None
+    return partial(model.engine.answer, arrays, heads, bank)
+
+
+def _work(arrays: Arrays, plan: Plan) -> int:
+    return len(arrays["row_user"]) * (_BACKBONE_WORK + len(plan.residents))
 
 
 def _rank(

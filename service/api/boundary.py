@@ -10,11 +10,11 @@ X-Request-ID: the caller's own if it is sound, a new one otherwise.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from random import getrandbits
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -145,4 +145,4 @@ def sound_request_id(given: bytes | None) -> str:
     """The caller's own, or a new one."""
     if given is not None and _SOUND_ID.fullmatch(given):
         return given.decode("ascii")
-    return os.urandom(16).hex()
+    return f"{getrandbits(128):032x}"

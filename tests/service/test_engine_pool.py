@@ -135,3 +135,25 @@ async def test_a_pool_that_gives_way_runs_beside_the_loop_at_a_lower_priority() 
         assert thread != HERE()
         assert priority == min(19, before + 3)
     pool.close()
+
+
+async def test_what_waited_past_its_time_is_not_begun(alone: EnginePool) -> None:
+    await alone.run(where, 1)
+    order: list[str] = []
+    late = alone.run(noting(order, "late"), 1, until=time.monotonic() + 0.01)
+    both = asyncio.gather(
+        alone.run(noting(order, "before", takes_s=0.02), 1), late, return_exceptions=True
+    )
+    assert isinstance((await both)[1], TimeoutError)
+    assert order == ["before"]
+    alone.close()
+
+
+async def test_a_run_in_a_thread_ends_when_its_time_is_over(alone: EnginePool) -> None:
+    def endless(cancellation: Cancellation) -> None:
+        while not cancellation.cancelled:
+            time.sleep(0.001)
+
+    with pytest.raises(TimeoutError):
+        await alone.run(endless, 1, until=time.monotonic() + 0.02)
+    alone.close()  # returns: the thread is free

@@ -285,6 +285,25 @@ async def test_what_is_known_is_given_back_until_something_changes(world: World)
     assert (await world.store.read("ann", (), newer)).profile == {"age": 21.0}
 
 
+async def test_what_is_known_must_be_what_was_read_last(world: World) -> None:
+    """An older copy is found out, though nothing has changed since the last read."""
+    await world.store.append([world.event("ann", 1, ts=1)])
+    older = await world.store.read("ann")
+    await world.other.append([world.event("ann", 2, ts=2)])
+    newer = await world.store.read("ann")
+    found = await world.store.read("ann", (), older)
+    assert found.histories["click"].tolist() == newer.histories["click"].tolist()
+    assert await world.store.read("ann", (), newer) == newer
+
+
+async def test_overrides_are_read_also_for_a_user_who_is_known(world: World) -> None:
+    await world.store.load([UserRecord("ann", {"age": 20.0})])
+    known = await world.store.read("ann")
+    known = await world.store.read("ann", (), known)
+    await world.store.load([ItemRecord("7", {"price": 2.0})])
+    assert (await world.store.read("ann", ["7"], known)).items == {"7": {"price": 2.0}}
+
+
 async def test_a_poisoned_value_is_counted_at_every_read(world: World) -> None:
     await world.store.append([world.event("ann", 1, ts=1)])
     world.spoil(history_key("ann", "click"), b"poison")

@@ -150,17 +150,6 @@ async def test_a_stored_history_scores_as_the_same_history_sent(tmp_path: Path) 
         await store.close()
 
 
-async def test_a_deadline_that_passed_is_said(tmp_path: Path) -> None:
-    class Slow(NoFeatures):
-        async def read(self, user: str, *_: object) -> UserFeatures:
-            await asyncio.sleep(60)
-            raise AssertionError
-
-    async with tiny(tmp_path, Slow()) as world:  # type: ignore[arg-type]  # reads only
-        with pytest.raises(DeadlineExceeded, match="5 ms"):
-            await world.scorer.score(request(deadline_ms=5))
-
-
 async def test_a_deadline_ends_the_run_itself(tmp_path: Path) -> None:
     """The only engine thread is free again, or closing the pool would wait for ever."""
     async with tiny(tmp_path / "tasks") as world:
@@ -170,7 +159,7 @@ async def test_a_deadline_ends_the_run_itself(tmp_path: Path) -> None:
         features = FeatureLadder(NoFeatures(), None)  # type: ignore[arg-type]  # reads only
         scorer = Scorer(world.registry, pool, features, world.metrics, LIMITS, Recent())
         for _ in range(2):
-            with pytest.raises(DeadlineExceeded):
+            with pytest.raises(DeadlineExceeded, match="50 ms"):
                 await scorer.score(request(deadline_ms=50))
         assert await asyncio.to_thread(pool.executor.submit(int, 1).result) == 1
         pool.close()
