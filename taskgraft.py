@@ -214,11 +214,15 @@ def serve(
     """Serve a bundle. What no option names is set by TASKGRAFT_* variables."""
     # NumPy's threads have nothing to do here; a supervisor must have none. Before NumPy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Two imports in this order: the bundle is hashed while the service is imported.
+    from contract.digests import Digests
+
+    digests = Digests.begin(bundle)
     from commands import serve as command
 
     given: dict[str, object] = {"host": host, "port": port, "workers": workers}
     given["admin_port"] = admin_port
-    command.serve(bundle, given)
+    command.serve(bundle, given, digests)
 
 
 @app.command()

@@ -7,15 +7,16 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
+from contract.digests import Digests
 from service.environment import read_settings
 from service.launch import run
 from service.settings import PREFIX, Settings
 
 
-def serve(bundle: Path, given: dict[str, object]) -> None:
+def serve(bundle: Path, given: dict[str, object], digests: Digests) -> None:
     """Serve until SIGTERM or Ctrl-C; what is given here goes before the environment."""
     chosen = {name: value for name, value in given.items() if value is not None}
-    run(read_settings(bundle=bundle, **chosen))
+    run(read_settings(bundle=bundle, **chosen), digests)
 
 
 def variables() -> Text:

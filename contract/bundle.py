@@ -9,12 +9,12 @@ lookups/          golden.json (raw requests and the probabilities PyTorch gave)
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.digests import Digests, take_digest
 from contract.errors import CorruptBundle
 from contract.lookups import Lookups
 from contract.manifest import MANIFEST_FILE, FileEntry, Manifest, read_manifest
@@ -45,9 +45,8 @@ class Bundle:
 
 
 def file_entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileEntry(sha256=digest, size_bytes=path.stat().st_size)
+    digest, size = take_digest(path)
+    return FileEntry(sha256=digest, size_bytes=size)
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
@@ -65,19 +64,25 @@ def seal_bundle(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, digests: Digests | None = None) -> Bundle:
     """Open a bundle and check every byte of it against the manifest.
+
+    Args:
+        folder: where it is.
+        digests: of this folder, if they were begun a moment ago.
 
     Raises:
         UnsupportedFormat: written in a newer format.
         CorruptBundle: a file is missing, altered, unnamed, or contradicts the manifest.
     """
     manifest = read_manifest(folder)
+    taken = {} if digests is None else digests.taken()
     for name, expected in manifest.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise CorruptBundle(f"{name} is missing: copy or export the bundle again")
-        if file_entry(path) != expected:
+        sha256, size_bytes = taken.get(name) or take_digest(path)
+        if (sha256, size_bytes) != (expected.sha256, expected.size_bytes):
             raise CorruptBundle(f"{name} is not the file that was exported: its digest differs")
     # A graph may name external data beside it: nothing may lie there that was not checked.
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}

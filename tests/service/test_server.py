@@ -25,12 +25,16 @@ from tests.live_server import live_server, settings_for_tests
 ROOT = Path(__file__).parents[2]
 REQUEST = {"user_id": 1, "item_ids": [1]}
 PROGRAM = """
-from service.launch import run
+from service.launch import serve_alone
+from service.logs import configure_logs
+from service.server import bind
 from tests.fakes import FakeParts
 from tests.live_server import settings_for_tests
 parts = FakeParts()
 {change}
-run(settings_for_tests(drain_s={drain_s}), parts.open)
+settings = settings_for_tests(drain_s={drain_s})
+configure_logs(settings.log_level)
+serve_alone(settings, bind(settings), parts.open)
 """
 
 
