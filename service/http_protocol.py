@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with bounds on how a request arrives.
 
     bytes --GuardedProtocol--> uvicorn
-                ├--> turn_away's answer, before anything is made of the request
+                ├--> turn_away's answer, before anything is made of the head
                 ├--> 400, connection closed: no HTTP
                 ├--> 431, connection closed: too much head, chunk framing or trailer
                 └--> 408, connection closed: no whole request within arrival_s
@@ -13,12 +13,10 @@ the event loop. How much body there may be is for the routes to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
-from starlette.types import Scope
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.boundary import sound_request_id
@@ -31,7 +29,18 @@ _TOO_MUCH = Problem(
     "head_too_large",
     f"head, chunk framing and trailer may be {_MAX_SURROUND_BYTES} bytes, and as many as the body",
 )
-TurnAway = Callable[[Scope], bytes | None]  # a whole answer, or None to let the request in
+# Method, target, headers: a whole answer, or None to let the request in.
+TurnAway = Callable[[bytes, bytes, Sequence[tuple[bytes, bytes]]], bytes | None]
+
+
+class _Answered:
+    """A request that no application saw: what uvicorn asks of a connection's last one."""
+
+    response_started = response_complete = True
+    message_event = asyncio.Event()
+
+
+_ANSWERED = _Answered()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -92,16 +101,22 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        # Whoever waits for leave to send, or sends in a row, needs the care of the long way.
-        simple = cycle.keep_alive and not cycle.waiting_for_100_continue and not self.pipeline
-        answer = self.turn_away(cast(Scope, cycle.scope)) if simple else None
+    def on_headers_complete(self) -> None:
+        answer = self._refusal()
         if answer is None:
-            super()._start_asgi_task(cycle, app)
+            super().on_headers_complete()
             return
         self.transport.write(answer)
-        cycle.response_started = cycle.response_complete = True
-        self.on_response_complete()
+        self.server_state.total_requests += 1
+        self.cycle = cast(RequestResponseCycle, _ANSWERED)
+
+    def _refusal(self) -> bytes | None:
+        # Whoever waits for leave to send, or sends in a row, needs the care of the long way.
+        if (self.cycle is None or self.cycle.response_complete) and not self.expect_100_continue:
+            parser = self.parser
+            if parser.should_keep_alive() and not parser.should_upgrade():
+                return self.turn_away(parser.get_method(), self.url, self.headers)
+        return None
 
     def _watch_arrival(self) -> None:
         if self._timer is None:

@@ -16,11 +16,11 @@ import contextlib
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from service.app import Service, granted
 from service.birth import Sockets
@@ -175,7 +175,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _let_in(scope: Scope) -> None:
+def _let_in(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """The admin port refuses nobody for want of room."""
 
 

@@ -1,17 +1,15 @@
 """The answer of a full house, before a request costs more than its head.
 
-    scope --Doorkeeper--> None: let it in | the bytes of a 429 in the one JSON form, counted
+    head --Doorkeeper--> None: let it in | the bytes of a 429 in the one JSON form, counted
 
 Under overload most requests are refused, so what a refusal costs decides how many others are
-served: this one starts no task and reads no body. Health checks, documents and metrics are never
-refused for want of room.
+served: this one makes nothing of the head, starts no task and reads no body. Health checks,
+documents and metrics are never refused for want of room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from starlette.types import Scope
+from collections.abc import Collection, Sequence
 
 from service.api.boundary import sound_request_id
 from service.api.errors import problem_of
@@ -29,10 +27,11 @@ class Doorkeeper:
         self._paths = Paths(paths)
         self._record = {path: metrics.request(path) for path in paths}
 
-    def __call__(self, scope: Scope) -> bytes | None:
-        found = self._paths.find(scope["path"])
+    def __call__(
+        self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> bytes | None:
         # While draining each answer ends its connection, which is for the Boundary to do.
-        if found is None or scope["method"] != "POST" or self._gate.state != "ready":
+        if method != b"POST" or self._gate.state != "ready":
             return None
         try:
             self._gate.check()
@@ -40,6 +39,9 @@ class Doorkeeper:
             problem = problem_of(err)
         else:
             return None
+        path = target.partition(b"?")[0].decode("latin-1")
+        found = self._paths.find(path)
+        if found is None:
+            return None
         self._record[found[0]](problem.status, 0.0, problem.code)
-        headers = dict(scope["headers"])
-        return problem.answer(sound_request_id(headers.get(b"x-request-id")), scope["path"])
+        return problem.answer(sound_request_id(dict(headers).get(b"x-request-id")), path)

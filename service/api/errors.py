@@ -90,7 +90,7 @@ class Problem:
 
 
 def problem_of(err: Exception) -> Problem:
-    """The refusal for an exception, which is logged here, once."""
+    """The refusal for an exception, which is logged here, once, unless it is for want of room."""
     if isinstance(err, HTTPException):
         code = _HTTP_CODES.get(err.status_code, "refused")
         problem = Problem(err.status_code, code, str(err.detail), headers=err.headers or {})
@@ -104,9 +104,9 @@ def problem_of(err: Exception) -> Problem:
             status = 409
         problem = Problem(status, code, str(err), _extra(err), _headers(err))
     # Under overload a line for each refusal would take the time that serving lacks; it is counted.
-    log = _log.debug if isinstance(err, errors.Overloaded) else _log.info
-    message = problem.message[:_LONGEST]
-    log("request_refused", status=problem.status, code=problem.code, message=message)
+    if not isinstance(err, errors.Overloaded):
+        message = problem.message[:_LONGEST]
+        _log.info("request_refused", status=problem.status, code=problem.code, message=message)
     return problem
 
 

@@ -51,6 +51,18 @@ def test_a_refusal_has_the_form_of_all_others_and_keeps_the_connection() -> None
     assert 'taskgraft_requests_total{route="/v1/events",status="4xx"} 1.0' in figures
 
 
+def test_a_full_house_answers_all_else_and_whoever_asks_for_leave() -> None:
+    with full_house() as live, httpx.Client(base_url=live.public) as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/v1/score").status_code == 405
+        assert client.post("/v1/score?a=b", json=REQUEST).status_code == 429
+        asking = client.post("/v1/score", json=REQUEST, headers={"Expect": "100-continue"})
+        assert asking.status_code == 429
+        leaving = client.post("/v1/score", json=REQUEST, headers={"Connection": "close"})
+        assert leaving.status_code == 429
+        assert leaving.headers["Connection"] == "close"
+
+
 def test_a_body_that_comes_after_the_refusal_is_passed_over() -> None:
     """In bytes of its own, as a slow caller sends it: the next request is read as such."""
     with full_house() as live, httpx.Client(base_url=live.public) as client:

@@ -45,14 +45,11 @@ def test_an_unknown_error_is_logged_in_full_and_told_in_one_sentence(
     assert "secret" in capsys.readouterr().out
 
 
-def test_a_known_refusal_is_one_line_and_overload_is_none_unless_asked_for() -> None:
+def test_a_known_refusal_is_one_line_and_overload_is_none() -> None:
     with capture_logs() as lines:
         problem_of(errors.DeadlineExceeded("late"))
         problem_of(errors.Overloaded("full", 1.0))
-    assert [(line["log_level"], line["status"]) for line in lines] == [
-        ("info", 504),
-        ("debug", 429),
-    ]
+    assert [(line["log_level"], line["status"]) for line in lines] == [("info", 504)]
 
 
 def test_a_caller_is_told_when_to_come_back_in_whole_seconds() -> None:
