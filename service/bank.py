@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -43,7 +42,13 @@ class PromptBank:
             spec.name: np.zeros((min(capacity, limit), *map(int, spec.shape)), dtype=np.float32)
             for spec in specs
         }
-        self._free: deque[int] = deque(range(min(capacity, limit)))
+        # The one that was freed last is taken first: memory never used stays untouched.
+        self._free = [*reversed(range(min(capacity, limit)))]
+
+    @property
+    def spare(self) -> int:
+        """Slots that the limit still allows."""
+        return self._limit - len(next(iter(self._arrays.values()))) + len(self._free)
 
     def fill(self, tensors: Arrays) -> Slot:
         """Copy one prompt's tensors into a free slot. May grow the bank: call it off the loop.
@@ -54,7 +59,7 @@ class PromptBank:
         with self._lock:
             if not self._free:
                 self._grow()
-            index = self._free.popleft()
+            index = self._free.pop()
             for name, array in self._arrays.items():
                 array[index] = tensors[name]
         slot = Slot(self, index)
@@ -85,4 +90,4 @@ class PromptBank:
             larger[:old] = array
             grown[name] = larger
         self._arrays = grown
-        self._free.extend(range(old, new))
+        self._free.extend(reversed(range(old, new)))

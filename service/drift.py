@@ -112,6 +112,7 @@ class Drift:
             del self._counters[gone]
 
     def tallies(self) -> tuple[Tally, ...]:
+        """What was counted so far. From any thread: a request may be half counted."""
         return tuple(
             Tally(
                 pair,
@@ -121,7 +122,7 @@ class Drift:
                 tuple(c.stable.tolist()),
                 tuple(c.other.tolist()),
             )
-            for pair, c in self._counters.items()
+            for pair, c in [*self._counters.items()]
         )
 
 

@@ -32,7 +32,7 @@ class Fleet:
     Args:
         store: where all tell.
         own: how far this worker has come, now; asked from threads as well.
-        counted: what it has counted of versions that are compared.
+        counted: what it has counted of versions that are compared; asked from threads, too.
         patience_s: how long a change waits for the others.
     """
 
@@ -47,12 +47,16 @@ class Fleet:
         self._own = own
         self._counted = counted
         self.patience_s = patience_s
-        self._watch = FleetWatch(self._workers)
+        self._watch = FleetWatch(self._workers, store.worker_news)
 
-    async def tell(self) -> None:
-        """Raises StoreUnavailable."""
+    def tell(self) -> None:
+        """How far this worker has come. Blocks; from any thread.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
         told = replace(self._own(), tallies=self._counted())
-        await asyncio.to_thread(self._store.acknowledge, told, _LEASE_S)
+        self._store.acknowledge(told, _LEASE_S)
 
     async def leave(self) -> None:
         """Nobody needs to wait for this worker any more."""

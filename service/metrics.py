@@ -203,7 +203,7 @@ class Metrics:
         self._provider.labels(provider).set(1)
 
     def serve_tasks(self, names: Sequence[str], generation: int) -> None:
-        """The live tasks are these now; the series of all others end."""
+        """The live tasks are these now; the series of all others end. In one thread at a time."""
         self._task_figures.keep(names)
         self.spread.keep(names)
         self.tasks_resident.set(len(names))

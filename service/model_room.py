@@ -5,7 +5,7 @@
                  └--> BundleMissing, BundleUnfit, ContractError
 
 Nothing here is published: that is TaskRegistry.converge's one assignment. Event loop only, but for
-told and resident, which any thread may ask.
+what says otherwise.
 """
 
 from __future__ import annotations
@@ -84,6 +84,17 @@ class ModelRoom:
         """The one that the service was started with, until it is let go."""
         return self._models[self._given]
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is one model, and no other is being made ready. From any thread."""
+        return len(self._models) == 1 and self._followed[1] is None
+
+    def staying(self, state: DesiredState, live: Model) -> Model | None:
+        """The live model, if a state wants no other now or next. From any thread."""
+        ref = state.bundle or self._given
+        stays = ref == live.ref and state.upgrade is None and self._followed[1] is None
+        return self._models.get(ref) if stays else None
+
     async def hold(self, wanted: BundleRef | None) -> Model:
         """The model of a bundle, None being the one that the service was started with.
 
@@ -102,12 +113,15 @@ class ModelRoom:
             return self._models[ref]
 
     def resident(self, sha256: str) -> Resident | None:
-        """A prompt that was made ready with the proposed backbone."""
+        """A prompt that was made ready with the proposed backbone. From any thread."""
         ready = self._ready()
         return None if ready is None else ready.get(sha256)
 
     def told(self) -> tuple[str, str]:
-        """For the acknowledgement: the proposal that is ready or refused here, and why it is."""
+        """For the acknowledgement: the proposal that is ready or refused here, and why it is.
+
+        From any thread.
+        """
         key, work = self._followed
         if work is None or not work.done() or work.cancelled():
             return "", ""
@@ -150,8 +164,8 @@ class ModelRoom:
             version = state.task(name).find(number)
             if version is None:
                 continue  # removed by the same state; confirm will say so
-            ready[version.sha256] = await self._prover.prove_stored(
-                model, name, version, self._store
+            ready[version.sha256] = await self._aside(
+                partial(self._prover.prove_stored, model, name, version, self._store)
             )
         slots = [resident.slot for resident in ready.values()]
         await self._aside(partial(warm_up, model, slots, self._with.recent.all()))

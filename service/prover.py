@@ -11,7 +11,7 @@ of it in one hand-over to a thread: each costs the event loop as much as a check
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -19,7 +19,6 @@ import numpy as np
 
 from contract.errors import PromptMisfit
 from contract.prompt import Prompt, read_prompt
-from service.bank import Slot
 from service.engine import Cancellation
 from service.errors import DeadlineExceeded, TaskRejected
 from service.model import Model
@@ -57,12 +56,12 @@ class PromptProver:
             signer = self._signers.check(body, signature)
             return read_prompt(body), signer
 
-        return await _aside(model, name, read)
+        return await asyncio.to_thread(_prove, model, name, read)
 
-    async def prove_stored(
+    def prove_stored(
         self, model: Model, name: str, version: TaskVersion, store: TaskStore
     ) -> Resident:
-        """Check a prompt of the task store and hold it ready as that version.
+        """Check a prompt of the task store and hold it ready as that version. Blocks.
 
         Raises:
             PromptMisfit, TaskRejected, TooLarge: as prove.
@@ -74,51 +73,12 @@ class PromptProver:
             signer = self._signers.check(content, version.signature)
             return read_prompt(content, known_as=version.sha256), signer
 
-        resident, _ = await _aside(model, name, read)
+        resident, _ = _prove(model, name, read)
         return replace(resident, version=version.version)
 
 
-class _Limit:
-    """Ends a replay that takes too long; waiting for a thread or for the store is not replaying."""
-
-    def __init__(self) -> None:
-        self.cancellation = Cancellation()
-        self._loop = asyncio.get_running_loop()
-        self._began: float | None = None
-        self._look_in(_REPLAY_LIMIT_S)
-
-    def begin(self) -> None:
-        """From here on it counts."""
-        self._began = time.monotonic()
-
-    def _look_in(self, seconds: float) -> None:
-        self.timer = self._loop.call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        began = self._began
-        left_s = _REPLAY_LIMIT_S - (0.0 if began is None else time.monotonic() - began)
-        if left_s > 0:
-            self._look_in(left_s)
-        else:
-            self.cancellation.cancel()
-
-
-async def _aside(
-    model: Model, name: str, read: Callable[[], tuple[Prompt, str]]
-) -> tuple[Resident, Checks]:
-    limit = _Limit()
-    try:
-        return await asyncio.to_thread(_prove, model, name, read, limit)
-    except DeadlineExceeded as err:
-        raise TaskRejected(
-            "too_slow", f"the golden rows were not scored within {_REPLAY_LIMIT_S:g} s"
-        ) from err
-    finally:
-        limit.timer.cancel()
-
-
 def _prove(
-    model: Model, name: str, read: Callable[[], tuple[Prompt, str]], limit: _Limit
+    model: Model, name: str, read: Callable[[], tuple[Prompt, str]]
 ) -> tuple[Resident, Checks]:
     prompt, signer = read()
     task = prompt.header.task
@@ -130,8 +90,8 @@ def _prove(
             expected=name,
         )
     prompt.check_fits(model.manifest)
-    limit.begin()
-    difference, slot = _replay_and_fill(model, prompt, limit.cancellation)
+    difference = _replay(model, prompt)
+    slot = model.bank.fill(prompt.tensors)
     checks: Checks = {
         "signature": signer or "not asked for",
         "format": "passed",
@@ -145,12 +105,20 @@ def _prove(
     return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
 
-def _replay_and_fill(
-    model: Model, prompt: Prompt, cancellation: Cancellation
-) -> tuple[float, Slot]:
-    """Score the golden rows as live traffic will be; the largest difference, and the slot."""
+def _replay(model: Model, prompt: Prompt) -> float:
+    """Score the golden rows as live traffic will be; the largest difference."""
     bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
-    scored = model.engine.run(prompt.golden_inputs, (), bank, cancellation)
+    cancellation = Cancellation()
+    limit = threading.Timer(_REPLAY_LIMIT_S, cancellation.cancel)
+    limit.start()
+    try:
+        scored = model.engine.run(prompt.golden_inputs, (), bank, cancellation)
+    except DeadlineExceeded as err:
+        raise TaskRejected(
+            "too_slow", f"the golden rows were not scored within {_REPLAY_LIMIT_S:g} s"
+        ) from err
+    finally:
+        limit.cancel()
     difference = float(np.abs(scored.prompts[:, 0] - prompt.golden_scores).max())
     if not difference <= model.manifest.tolerance:  # NaN must not pass
         raise PromptMisfit(
@@ -160,4 +128,4 @@ def _replay_and_fill(
             largest_difference=difference,
             tolerance=model.manifest.tolerance,
         )
-    return difference, model.bank.fill(prompt.tensors)
+    return difference

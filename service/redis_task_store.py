@@ -32,6 +32,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
+from service.news import News, Pause
 from service.redis_url import read_redis_url, waits
 from service.stored_json import StoredJson
 from service.task_store import (
@@ -46,6 +47,7 @@ _PREFIX = "{taskgraft}:"
 _STATE, _CHANGES, _WORKERS = _PREFIX + "state", _PREFIX + "changes", _PREFIX + "workers"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TIMEOUT_S = 2.0
+_PAUSE_S, _SHORT_PAUSE_S = 0.02, 0.004  # between looks at what may have moved
 _NAME = "taskgraft-tasks"
 _CONNECTIONS = 8
 _GRACE_S = 3600
@@ -179,6 +181,12 @@ class RedisTaskStore:
             except ValueError:
                 continue  # of another form: whoever wrote it writes again within a second
         return tuple(sorted(alive, key=lambda told: told.worker))
+
+    def news(self) -> News:
+        return Pause(_PAUSE_S, _SHORT_PAUSE_S)
+
+    def worker_news(self) -> News:
+        return Pause(_SHORT_PAUSE_S, _SHORT_PAUSE_S)
 
     def forget(self, worker: str) -> None:
         with _failures():

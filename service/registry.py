@@ -16,6 +16,7 @@ import asyncio
 import os
 import secrets
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from service.errors import (
 from service.fleet import Fleet, view
 from service.graft_report import GraftReport
 from service.metrics import Metrics
+from service.model import Model
 from service.model_room import ModelRoom
 from service.named_locks import NamedLocks
 from service.prompt_loader import PromptLoader
@@ -77,7 +79,8 @@ class TaskRegistry:
         self._store = store
         self._metrics = metrics
         self._names = NamedLocks()
-        self._publishing = asyncio.Lock()
+        self._converging = asyncio.Lock()  # from holding a model until it is live
+        self._publishing = threading.Lock()  # one generation after another
         self._loader = PromptLoader(prover, store, room)
         self.snapshot = Snapshot.of(room.first, {}, DesiredState())
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -96,18 +99,39 @@ class TaskRegistry:
             BundleMissing, BundleUnfit, ContractError: the wanted backbone cannot be served here.
             StoreUnavailable, CorruptStore: the task store cannot be read.
         """
-        async with self._publishing:
+        async with self._converging:
             state = wanted
             if state is None:
                 state = await asyncio.to_thread(self._store.read)
             if state.generation > self.snapshot.generation:
-                live, model = self.snapshot, await self._room.hold(state.bundle)
-                held = await self._loader.held(model, live, state)
-                await self._loader.candidates(model, live, state)
-                self.snapshot = Snapshot.of(model, held, state)
-                self._metrics.serve_tasks(self.snapshot.names, state.generation)
+                model = await self._room.hold(state.bundle)
+                await asyncio.to_thread(self._publish, model, state)
             self.tidy()
             return self.snapshot
+
+    def follow(self, state: DesiredState) -> bool:
+        """Publish a desired state, in any thread; False if converge must, for its model is another.
+
+        Raises:
+            PromptMisfit, StoreUnavailable, CorruptStore: as converge.
+        """
+        live = self.snapshot
+        if state.generation > live.generation:
+            model = self._room.staying(state, live.model)
+            if model is None:
+                return False
+            self._publish(model, state)
+        return True
+
+    def _publish(self, model: Model, state: DesiredState) -> None:
+        """Load and prove what is not held yet, then the one assignment. Blocks."""
+        with self._publishing:
+            live = self.snapshot
+            if state.generation > live.generation:
+                held = self._loader.held(model, live, state)
+                self._loader.candidates(model, live, state)
+                self.snapshot = Snapshot.of(model, held, state)
+                self._metrics.serve_tasks(self.snapshot.names, state.generation)
 
     # --- changing it ---------------------------------------------------------------------------
 
@@ -251,8 +275,13 @@ class TaskRegistry:
             self.refuse_older(state.generation, served)
             return change(void_upgrade(expire(state, gone_by), time.time()))
 
-        state = await asyncio.to_thread(self._store.update, step)
-        await asyncio.shield(self.converge(state))
+        def committed() -> tuple[DesiredState, bool]:
+            state = self._store.update(step)
+            return state, self.follow(state)
+
+        state, followed = await asyncio.to_thread(committed)
+        if not followed:
+            await asyncio.shield(self.converge(state))
         return state
 
     def refuse_older(self, found: int, served: int) -> None:
@@ -284,6 +313,11 @@ class TaskRegistry:
             upgrade=key,
             unprepared=unprepared,
         )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to tidy. From any thread."""
+        return self._room.at_rest
 
     def tidy(self) -> None:
         """Make ready what is proposed, let go of what was left long enough ago."""

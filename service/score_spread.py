@@ -66,7 +66,7 @@ class ScoreSpread:
         self._next = max(self._next, until + _REST * (until - since))
 
     def keep(self, names: Collection[str]) -> None:
-        """These tasks are live now; what was seen of any other is dropped."""
+        """These tasks are live now; what was seen of any other is dropped. From any thread."""
         self._live = frozenset(names)
         for gone in self._rows.keys() - self._live:
             del self._rows[gone]
@@ -74,7 +74,7 @@ class ScoreSpread:
     def told(self) -> Spread:
         return {
             task: {str(version): counts.tolist() for version, counts in versions.items()}
-            for task, versions in self._rows.items()
+            for task, versions in [*self._rows.items()]
         }
 
 

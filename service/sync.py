@@ -1,40 +1,48 @@
 """Follow the desired state: what another worker, replica or earlier life grafted, appears here.
 
-    StoreWatch: generation moved --TaskFollower--> TaskRegistry.converge --> new snapshot
-                                               └--> acknowledged, and again twice a second
+    News --a thread looks: generation moved--> state --TaskRegistry.follow--> new snapshot
+                                                 └--converge, on the event loop: another backbone
+                                               --Fleet.tell--> acknowledged, twice a second
 
-A failed attempt is told and tried again: a missed or refused generation heals by itself. While the
-store is away, the last known state is served.
+Looking, loading, proving, publishing and telling are done where they are found to be due: each
+hand-over to the event loop and back costs those who score more than the work itself. A failed
+attempt is told and tried again: a missed or refused generation heals by itself. While the store is
+away, the last known state is served.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
 import time
-from contextlib import suppress
+from concurrent.futures import CancelledError, Future
+from contextlib import closing, suppress
 from typing import Any
 
 from contract.errors import ContractError
 from service.errors import BundleMissing, ServiceError, StoreUnavailable
 from service.fleet import TELL_EVERY_S
 from service.registry import TaskRegistry
-from service.store_watch import StoreWatch
+from service.snapshot import Snapshot
 from service.task_store import Acknowledgement, TaskStore
+from service.threads import ASIDE_NICE, give_way
 
 _RETRY_S = 0.5
+_FAREWELL_S = 1.0
 # While a backbone is made ready, this process has news of its own.
 _UPGRADING_S = 0.02
 
 
 class TaskFollower:
-    """One background task per process."""
+    """One thread per process."""
 
     def __init__(self, registry: TaskRegistry, store: TaskStore, log: Any) -> None:  # noqa: ANN401  # structlog's logger has no public type
         self._registry = registry
         self._store = store
         self._log = log
-        self._watch = StoreWatch(store)
-        self._task: asyncio.Task[None] | None = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
         self._told: Acknowledgement | None = None
         self._told_at = 0.0
 
@@ -51,16 +59,27 @@ class TaskFollower:
             if await self._caught_up():
                 break
             await asyncio.sleep(_RETRY_S if self._registry.behind else 0)
-        self._watch.start(self._registry.snapshot.generation)
-        self._task = asyncio.create_task(self._follow(), name="task follower")
+        self._loop = asyncio.get_running_loop()
+        self._news = await asyncio.to_thread(self._store.news)
+        self._converging: Future[Snapshot] | None = None
+        # A store that hangs must not keep the process from ending; log lines name the worker.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._follow,),
+            name="task follower",
+            daemon=True,
+        )
+        self._thread.start()
 
     async def stop(self) -> None:
-        if self._task is None:
+        if self._thread is None:
             return
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        self._task = None
-        await self._watch.stop()
+        self._ended.set()
+        self._news.wake()
+        if self._converging is not None:
+            self._converging.cancel()
+        await asyncio.to_thread(self._thread.join, _FAREWELL_S)
+        self._thread = None
         with suppress(StoreUnavailable):
             await self._registry.fleet.leave()
 
@@ -72,38 +91,51 @@ class TaskFollower:
         try:
             await self._registry.converge()
             self._registry.behind = ""
-            await self._tell()
+            await asyncio.to_thread(self._tell)
             generation = await asyncio.to_thread(self._store.generation)
         except (StoreUnavailable, BundleMissing) as err:
             self._fall_behind(err)
             return False
         return generation <= self._registry.snapshot.generation
 
-    async def _follow(self) -> None:
-        while True:
-            failed = False
-            try:
-                await self._catch_up()
-            except (ContractError, ServiceError) as err:
-                self._fall_behind(err)
-                failed = True
-            if self._registry.acknowledgement() != self._told or self._silent_too_long():
-                with suppress(StoreUnavailable):
-                    await self._tell()
-            if failed:
-                await asyncio.sleep(_RETRY_S)
-            else:
-                await self._watch.moved(self._patience_s(), hasty=self._soon())
+    # --- in the thread --------------------------------------------------------------------------
 
-    async def _catch_up(self) -> None:
+    def _follow(self) -> None:
+        give_way(ASIDE_NICE)
+        with closing(self._news):
+            while not self._ended.is_set():
+                failed = False
+                try:
+                    self._catch_up()
+                except (ContractError, ServiceError) as err:
+                    self._fall_behind(err)
+                    failed = True
+                except CancelledError:
+                    return
+                if self._registry.acknowledgement() != self._told or self._silent_too_long():
+                    with suppress(StoreUnavailable):
+                        self._tell()
+                if failed:
+                    self._ended.wait(_RETRY_S)
+                else:
+                    self._news.wait(self._patience_s(), soon=self._soon())
+
+    def _catch_up(self) -> None:
         registry = self._registry
-        if self._watch.found < registry.snapshot.generation:  # of this process's own making?
-            served = registry.snapshot.generation
-            registry.refuse_older(await asyncio.to_thread(self._store.generation), served)
-        if self._watch.found > registry.snapshot.generation:
-            snapshot = await registry.converge(self._watch.state)
-            self._log.info("tasks_followed", generation=snapshot.generation)
-        registry.tidy()
+        # In this order: what is served was committed before.
+        before, found = registry.snapshot, self._store.generation()
+        registry.refuse_older(found, before.generation)
+        if found > before.generation:
+            state = self._store.read()
+            if not registry.follow(state):
+                self._converging = asyncio.run_coroutine_threadsafe(
+                    registry.converge(state), self._loop
+                )
+                self._converging.result()
+            if not state.candidates.keys() - before.wanted.candidates.keys():
+                self._log.info("tasks_followed", generation=state.generation)
+        elif not registry.at_rest:
+            self._loop.call_soon_threadsafe(registry.tidy)
         registry.behind = ""
 
     def _fall_behind(self, err: Exception) -> None:
@@ -112,7 +144,7 @@ class TaskFollower:
         self._registry.behind = str(err)
 
     def _soon(self) -> bool:
-        """Whether a switch is about to come."""
+        """Whether a switch is about to come: a candidate was proved here."""
         recent = time.time() - self._registry.fleet.patience_s
         candidates = self._registry.snapshot.wanted.candidates.values()
         return any(c.at > recent for c in candidates) or bool(
@@ -127,7 +159,7 @@ class TaskFollower:
     def _silent_too_long(self) -> bool:
         return time.monotonic() - self._told_at > TELL_EVERY_S
 
-    async def _tell(self) -> None:
+    def _tell(self) -> None:
         told = self._registry.acknowledgement()
-        await self._registry.fleet.tell()
+        self._registry.fleet.tell()
         self._told, self._told_at = told, time.monotonic()

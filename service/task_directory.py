@@ -8,8 +8,10 @@ prompts/SHA256        prompt files, read-only
 workers/              how far each worker has come; see worker_directory.py
 lock                  held by whoever writes; the kernel frees it when its holder dies
 
-write aside -> fsync -> rename -> fsync the folder -> move the symlink: a process that dies
-anywhere leaves the last committed state, and litter that the next open sweeps up
+write -> fsync -> fsync the folder -> move the symlink: a process that dies anywhere leaves the last
+committed state, and litter that the next open, or whoever writes the same again, sweeps up. What a
+file holds is in its name, and nothing names it before it is whole; so it needs no name aside, whose
+rename would wait for the disk once more
   ├--> CorruptStore      a state or prompt whose digest does not fit, or a lost `current`
   └--> StoreUnavailable  disk full, no permission, lock not free in time
 """
@@ -22,7 +24,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +32,7 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
+from service.news import News, Pause, folder_news
 from service.stored_json import StoredJson
 from service.task_store import (
     FORMAT_VERSION,
@@ -43,10 +46,12 @@ from service.worker_directory import WorkerDirectory
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STATE = re.compile(r"states/(\d{12})-([0-9a-f]{64})\.json")
 _KEPT_STATES = 8
+_DROP_EVERY = 8  # generations: so there are up to twice as many states
 _LOGGED_AT_ONCE = 32  # changes: each state carries those that wait, each writing waits for the disk
 _SWEEP_EVERY = 256  # generations
 _GRACE_S = 3600.0
 _LOCK_WAIT_S = 10.0
+_PAUSE_S, _SHORT_PAUSE_S = 0.02, 0.004  # between looks, where the kernel gives no word
 _TEMPORARY = ".writing"
 
 
@@ -71,6 +76,7 @@ class TaskDirectory:
         self._prompts = root / "prompts"
         self._states = root / "states"
         self._log = root / "changes.jsonl"
+        self._current = str(root / "current")
         self._workers = WorkerDirectory(root / "workers")
         self._seen: tuple[str, _StateFile] | None = None
 
@@ -141,6 +147,13 @@ class TaskDirectory:
     def acknowledgements(self) -> tuple[Acknowledgement, ...]:
         return self._workers.read()
 
+    def news(self) -> News:
+        return folder_news(self._root, Pause(_PAUSE_S, _SHORT_PAUSE_S), written=False)
+
+    def worker_news(self) -> News:
+        pause = Pause(_SHORT_PAUSE_S, _SHORT_PAUSE_S)
+        return folder_news(self._root / "workers", pause, written=True)
+
     def forget(self, worker: str) -> None:
         self._workers.remove(worker)
 
@@ -183,7 +196,7 @@ class TaskDirectory:
 
     def _link(self) -> str:
         try:
-            return os.readlink(self._root / "current")
+            return os.readlink(self._current)
         except OSError as err:
             raise CorruptStore(
                 f"the task store's link `current` cannot be read ({err.strerror}); make it point "
@@ -224,13 +237,19 @@ class TaskDirectory:
         content = _STATE_FILE.dump(file)
         name = f"{file.state.generation:012d}-{hashlib.sha256(content).hexdigest()}.json"
         _write(self._states / name, content)
-        aside = self._root / f"current{_TEMPORARY}"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(f"states/{name}")
-        aside.replace(self._root / "current")
+        aside = self._current + _TEMPORARY
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+        os.symlink(f"states/{name}", aside)
+        os.replace(aside, self._current)
         if settle:
             _sync_folder(self._root)
         self._seen = f"states/{name}", file
+        if file.state.generation % _DROP_EVERY == 0:
+            self._drop_states(name)
+
+    def _drop_states(self, name: str) -> None:
+        """All but the last ones, up to this; what comes after it was never committed."""
         others = [path for path in self._state_files() if path.name != name]
         earlier = [path for path in others if path.name[:12] < name[:12]]
         for path in {*others} - {*earlier[1 - _KEPT_STATES :]}:
@@ -257,6 +276,7 @@ class TaskDirectory:
         for folder in (self._root, self._states, self._prompts):
             for path in folder.glob(f"*{_TEMPORARY}"):
                 path.unlink()
+        self._drop_states(Path(self._link()).name)
         try:
             files = [_parse(f"states/{p.name}", p.read_bytes()) for p in self._state_files()]
         except CorruptStore:
@@ -308,15 +328,13 @@ def _parse(link: str, content: bytes) -> _StateFile:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Durably, as a whole, read-only. The lock is held, so no other uses the name aside."""
-    aside = path.with_name(f"{path.name}{_TEMPORARY}")
-    aside.unlink(missing_ok=True)
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    """Durably, read-only. The lock is held; what is there is of one who died while he wrote it."""
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
     _sync_folder(path.parent)
 
 

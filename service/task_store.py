@@ -19,6 +19,7 @@ from contract.prompt import Prompt
 from service.backbone import BundleRef, Left, Upgrade
 from service.drift import Tally
 from service.errors import UnknownTask
+from service.news import News
 from service.resident import Resident
 from service.routing import Routing
 
@@ -274,6 +275,12 @@ class TaskStore(Protocol):
 
     def acknowledgements(self) -> tuple[Acknowledgement, ...]:
         """What the workers alive have told last."""
+
+    def news(self) -> News:
+        """Word of new states, for one thread."""
+
+    def worker_news(self) -> News:
+        """Word of acknowledgements, for one thread."""
 
     def forget(self, worker: str) -> None:
         """The worker ends: nobody needs to wait for it."""

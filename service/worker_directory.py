@@ -47,6 +47,7 @@ class WorkerDirectory:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._paths: dict[str, Path] = {}  # of the workers that tell through this object
 
     def write(self, told: Acknowledgement, lease_s: float) -> None:
         content = _LEASE.dump(_Lease(time.monotonic() + lease_s, told))
@@ -81,7 +82,10 @@ class WorkerDirectory:
             self._path(worker).unlink()
 
     def _path(self, worker: str) -> Path:
-        return self._folder / f"{hashlib.sha256(worker.encode()).hexdigest()[:32]}.json"
+        if worker not in self._paths:
+            name = f"{hashlib.sha256(worker.encode()).hexdigest()[:32]}.json"
+            self._paths[worker] = self._folder / name
+        return self._paths[worker]
 
 
 def _lease(path: Path) -> _Lease | None:

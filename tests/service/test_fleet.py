@@ -53,11 +53,12 @@ async def graft(world: Tiny, body: bytes | None = None, wait: Wait = "all") -> G
 def refuse(world: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on this worker can load no prompt."""
 
-    async def prove(*_: object) -> None:
+    def prove(*_: object) -> None:
         raise PromptMisfit("malformed", "the disk of this host is bad")
 
     prover: Any = world.registry._prover
     monkeypatch.setattr(prover, "prove_stored", prove)
+    world.registry._loader._left.clear()
 
 
 def scoring(world: Tiny) -> int | None:
@@ -110,6 +111,21 @@ async def test_a_rollback_that_one_worker_cannot_follow_changes_nothing_either(
         await one.registry.rollback("share", None, actor="t")
     assert scoring(one) == scoring(other) == 2
     assert [v.version for v in one.store.read().tasks["share"].versions] == [1, 2]
+
+
+async def test_the_way_back_to_what_scored_a_moment_ago_proves_nothing_again(
+    two: tuple[Tiny, Tiny], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    await graft(one)
+    await graft(one, renamed("share", 1.0))
+    for world in two:
+        monkeypatch.setattr(
+            world.registry._prover, "prove_stored", Mock(side_effect=AssertionError)
+        )
+    await one.registry.rollback("share", None, actor="t")
+    assert scoring(one) == scoring(other) == 1
+    assert same_bytes(await one.scores(), await other.scores())
 
 
 async def test_waiting_for_this_worker_alone_asks_nobody(
@@ -189,18 +205,18 @@ async def test_a_caller_who_leaves_half_way_leaves_no_candidate(
     two: tuple[Tiny, Tiny], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
-    proving = asyncio.Event()
+    proving = threading.Event()
     prover: Any = other.registry._prover
     prove = prover.prove_stored
 
-    async def told(*stored: Any) -> Resident:  # noqa: ANN401  # passed on as it is
+    def told(*stored: Any) -> Resident:  # noqa: ANN401  # passed on as it is
         proving.set()
-        resident: Resident = await prove(*stored)
+        resident: Resident = prove(*stored)
         return resident
 
     monkeypatch.setattr(prover, "prove_stored", told)
     call = asyncio.create_task(graft(one))
-    await proving.wait()
+    await asyncio.to_thread(proving.wait, 20)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -238,7 +254,7 @@ async def test_many_who_wait_keep_nobody_from_telling(two: tuple[Tiny, Tiny]) ->
     waiting = [asyncio.create_task(fleet.hold_ready(99, "share")) for _ in range(64)]
     await asyncio.sleep(0)
     for _ in range(3):
-        await fleet.tell()
+        await asyncio.to_thread(fleet.tell)
     assert not any(wait.done() for wait in waiting)
     ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(one) for one in ended} == {NotConverged}

@@ -49,5 +49,5 @@ async def test_a_store_that_takes_its_time_makes_no_prompt_slow(tmp_path: Path) 
         model = world.registry.snapshot.model
         resident, _ = await PromptProver().prove(model, "share", content)
         version = TaskVersion.of(3, StoredPrompt.of(resident, "", ""))
-        found = await PromptProver().prove_stored(model, "share", version, Mock(prompt=prompt))
+        found = PromptProver().prove_stored(model, "share", version, Mock(prompt=prompt))
     assert (found.version, found.sha256) == (3, resident.sha256)

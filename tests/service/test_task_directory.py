@@ -101,6 +101,8 @@ def test_garbage_is_swept_at_open_once_it_is_old(store: TaskDirectory, tmp_path:
 def test_states_do_not_pile_up(store: TaskDirectory, tmp_path: Path) -> None:
     for number in range(20):
         step(store, bytes([number]))
+        assert len(list((root_of(tmp_path) / "states").iterdir())) <= 16
+    open_task_directory(root_of(tmp_path))
     assert len(list((root_of(tmp_path) / "states").iterdir())) == 8
 
 
