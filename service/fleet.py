@@ -70,9 +70,9 @@ class Fleet:
         """All that are alive; this one alone while the store does not answer."""
         return await self._or_own(self.workers())
 
-    async def alone(self) -> bool:
-        """Whether nobody else is alive, or StoreUnavailable."""
-        return len(await self.workers()) == 1
+    def alone(self) -> bool:
+        """Whether nobody else is alive, or StoreUnavailable. Blocks; from any thread."""
+        return len(self._workers()) == 1
 
     async def hold_ready(self, generation: int, task: str) -> None:
         """Wait until every worker alive holds the task's candidate of this generation.

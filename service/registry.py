@@ -18,6 +18,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from contract.errors import PromptMisfit
@@ -172,8 +173,16 @@ class TaskRegistry:
                 live = self.snapshot.prompts.get(name)
                 if activate and live is not None and _same(live, resident):
                     return await self._report(name, live.version, checks, started, wait)
-                await asyncio.to_thread(self._store.put_prompt, body)
-                state = await self._graft(resident, signature, actor, activate=activate, wait=wait)
+                stored = StoredPrompt.of(resident, signature, resident.signer)
+                switch = Switch(
+                    name,
+                    actor,
+                    at_once=lambda state: graft(state, name, stored, actor, active=activate),
+                    proposal=lambda state: propose_graft(state, name, stored, actor),
+                    first=lambda: self._store.put_prompt(body),
+                )
+                with self._loader.aside(resident):
+                    state = await self._run(switch, wait if activate else "local")
         except (PromptMisfit, TaskRejected) as err:
             self._metrics.refused(err.reason)
             raise
@@ -181,20 +190,6 @@ class TaskRegistry:
         versions = state.task(name).versions
         report = await self._report(name, versions[-1].version, checks, started, wait)
         return replace(report, created=len(versions) == 1)
-
-    async def _graft(
-        self, resident: Resident, signature: str, actor: str, *, activate: bool, wait: Wait
-    ) -> DesiredState:
-        name = resident.header.task
-        stored = StoredPrompt.of(resident, signature, resident.signer)
-        switch = Switch(
-            name,
-            actor,
-            at_once=lambda state: graft(state, name, stored, actor, active=activate),
-            proposal=lambda state: propose_graft(state, name, stored, actor),
-        )
-        with self._loader.aside(resident):
-            return await self._run(switch, wait if activate else "local")
 
     async def rollback(
         self, name: str, version: int | None, *, actor: str, wait: Wait = "all"
@@ -266,7 +261,7 @@ class TaskRegistry:
         """Once begun, a caller who leaves stops nothing: no candidate is left half way."""
         return await asyncio.shield(self._rollout.run(switch, wait))
 
-    async def commit(self, change: Step) -> DesiredState:
+    async def commit(self, change: Step, first: Callable[[], object] | None = None) -> DesiredState:
         """Commit, then publish: once committed, a caller who leaves stops nothing."""
         served = self.snapshot.generation
         gone_by = time.time() - 4 * self.fleet.patience_s
@@ -276,6 +271,8 @@ class TaskRegistry:
             return change(void_upgrade(expire(state, gone_by), time.time()))
 
         def committed() -> tuple[DesiredState, bool]:
+            if first is not None:
+                first()
             state = self._store.update(step)
             return state, self.follow(state)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from service.errors import NotConverged, StoreUnavailable
 from service.fleet import Fleet
@@ -23,6 +23,14 @@ Wait = Literal["all", "local"]
 Step = Callable[[DesiredState], DesiredState]
 
 
+class Commit(Protocol):
+    """TaskRegistry.commit."""
+
+    def __call__(
+        self, change: Step, first: Callable[[], object] | None = None
+    ) -> Awaitable[DesiredState]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """What one call wants of a task.
@@ -30,23 +38,26 @@ class Switch:
     Attributes:
         at_once: the step that lets the version score without asking anybody.
         proposal: the step that makes it a candidate.
+        first: what must be done before either; blocks.
     """
 
     task: str
     actor: str
     at_once: Step
     proposal: Step
+    first: Callable[[], object] | None = None
 
 
 class Rollout:
     """Carries out a switch.
 
     Args:
-        commit: commits a step and publishes the state that it led to, here.
+        commit: does what must be done first, commits a step and publishes the state that it led
+            to, here.
         fleet: the workers that shall follow.
     """
 
-    def __init__(self, commit: Callable[[Step], Awaitable[DesiredState]], fleet: Fleet) -> None:
+    def __init__(self, commit: Commit, fleet: Fleet) -> None:
         self._commit = commit
         self._fleet = fleet
 
@@ -59,12 +70,15 @@ class Rollout:
             StoreUnavailable: the store went away; the version does not score, unless the last
                 commit arrived and its reply did not.
         """
-        if wait == "local" or await self._fleet.alone():
-            return await self._commit(switch.at_once)
-        proposed = await self._commit(switch.proposal)
+
+        def begin(state: DesiredState) -> DesiredState:
+            alone = wait == "local" or self._fleet.alone()
+            return switch.at_once(state) if alone else switch.proposal(state)
+
+        proposed = await self._commit(begin, switch.first)
         task, actor = switch.task, switch.actor
         if task not in proposed.candidates:
-            return proposed  # it scores already
+            return proposed  # it scores
         candidate = proposed.candidates[task]
         try:
             await self._fleet.hold_ready(proposed.generation, task)

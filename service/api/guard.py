@@ -56,7 +56,7 @@ class Requires:
     def __init__(self, scope: auth.Scope) -> None:
         self.scope = scope
 
-    def __call__(self, request: Request) -> auth.Token:
+    async def __call__(self, request: Request) -> auth.Token:  # a def would cost a thread
         token: auth.Token = request.scope[_TOKEN]
         try:
             auth.authorise(token, self.scope)
