@@ -31,6 +31,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from service.durable_files import sync_folder, write_durably
 from service.errors import CorruptStore, PromptMissing, StoreUnavailable
 from service.news import News, Pause, folder_news
 from service.stored_json import StoredJson
@@ -118,7 +119,7 @@ class TaskDirectory:
             if path.exists() and path.read_bytes() == content:
                 os.utime(path)  # young again: not to be swept before it is named
             else:
-                _write(path, content)
+                write_durably(path, content)
         return sha256
 
     def update(self, change: Callable[[DesiredState], DesiredState]) -> DesiredState:
@@ -236,14 +237,14 @@ class TaskDirectory:
         """Settle makes the link durable as well, not only what it points to."""
         content = _STATE_FILE.dump(file)
         name = f"{file.state.generation:012d}-{hashlib.sha256(content).hexdigest()}.json"
-        _write(self._states / name, content)
+        write_durably(self._states / name, content)
         aside = self._current + _TEMPORARY
         with suppress(FileNotFoundError):
             os.unlink(aside)
         os.symlink(f"states/{name}", aside)
         os.replace(aside, self._current)
         if settle:
-            _sync_folder(self._root)
+            sync_folder(self._root)
         self._seen = f"states/{name}", file
         if file.state.generation % _DROP_EVERY == 0:
             self._drop_states(name)
@@ -327,27 +328,8 @@ def _parse(link: str, content: bytes) -> _StateFile:
     return file
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Durably, read-only. The lock is held; what is there is of one who died while he wrote it."""
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-
-
 def _size(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
