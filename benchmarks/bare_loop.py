@@ -2,12 +2,14 @@
 
     bundle --BareLoop(exact)--> a process on the serving core
     size, tasks --rate--> calls a second; compute is what Engine.answer takes, and nothing else
+    size, pace  --flow--> seconds of each call, from the moment it was due
 
 What a service adds is the difference from this.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from itertools import cycle
 from multiprocessing.connection import Connection
@@ -38,7 +40,12 @@ class BareLoop(AskedProcess):
 
     def rate(self, size: int, seconds: float, grafted: int = 0) -> float:
         """Calls a second: of all pre-trained tasks, or of so many grafted ones and no other."""
-        found: float = self.ask(size, seconds, grafted)
+        took: list[float] = self.ask(size, seconds, grafted, math.inf)
+        return len(took) / sum(took)
+
+    def flow(self, size: int, seconds: float, pace: float) -> list[float]:
+        """Called so many times a second, evenly: how much of a tail the machine itself gives."""
+        found: list[float] = self.ask(size, seconds, 0, pace)
         return found
 
 
@@ -48,7 +55,7 @@ def _serve(orders: Connection, folder: Path, prompts: list[bytes], exact: bool) 
     bank = PromptBank(model.manifest.prompt_tensors, limit=max(1, len(prompts)))
     slots = [bank.fill(read_prompt(prompt).tensors) for prompt in prompts]
     arrays = {}
-    for size, seconds, grafted in orders_from(orders):
+    for size, seconds, grafted, pace in orders_from(orders):
         if size not in arrays:
             arrays[size] = world.arrays(model.encoder, size)
         heads = () if grafted else model.heads
@@ -56,8 +63,13 @@ def _serve(orders: Connection, folder: Path, prompts: list[bytes], exact: bool) 
         calls = cycle(arrays[size])
         for _ in range(_WARM_UP):
             model.engine.answer(next(calls), heads, chosen, Cancellation())
-        done, since = 0, time.perf_counter()
-        while (took := time.perf_counter() - since) < seconds:
+        took: list[float] = []
+        due = start = time.perf_counter()
+        while due - start < seconds:
+            if (early := due - time.perf_counter()) > 0:
+                time.sleep(early)
             model.engine.answer(next(calls), heads, chosen, Cancellation())
-            done += 1
-        orders.send(done / took)
+            ended = time.perf_counter()
+            took.append(ended - due)
+            due = ended if pace == math.inf else due + 1 / pace
+        orders.send(took)

@@ -39,7 +39,8 @@ _PARTS = {
         "with the lowest and the highest; a ratio is taken within each round. Latencies and "
         "stages are of one caller, rates of several. `even` and `poisson` ask at 70 % of the "
         "peak, whether or not they are answered; random arrivals queue by themselves, so the "
-        "goal is for even ones.",
+        "goal is for even ones. `graphs alone` is the bare loop, called evenly at the same pace: "
+        "the tail that the machine gives to whatever runs on it.",
     ),
     "peers": Part(
         "Beside other servers",

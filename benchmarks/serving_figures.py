@@ -75,11 +75,11 @@ def _overheads(side: str, measures: Mapping[str, Rounds]) -> Iterator[Figure]:
 
 
 def _tails(side: str, measures: Mapping[str, Rounds]) -> Iterator[Figure]:
-    for way in ("even", "poisson", "grafting"):
+    for way in ("even", "poisson", "grafting", "graphs alone"):
         name = f"{side}/tail/{way}"
         if f"{name}/p99" in measures:
             ratio = measures[f"{name}/p99"].over(measures[f"{name}/p50"])
-            goal = None if way == "poisson" else TAIL
+            goal = TAIL if way in {"even", "grafting"} else None
             yield ratio.figure(f"serving/{name}/p99 over p50", "times", COMMAND, goal)
 
 

@@ -113,7 +113,7 @@ async def _some_tasks(side: Side, plan: Plan, count: int) -> Measures:
 
 
 async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
-    """At 70 % of the rate that was just reached: evenly, by chance, and while tasks change."""
+    """At 70 % of the rate just reached: evenly, by chance, while tasks change; the graphs too."""
     caller, seconds = caller_of(side.service, side.world, TAIL_SIZE), 2 * plan.seconds
     rate = LOAD * await reached(caller, plan.callers, plan.seconds)
     found = percentiles(f"{side.name}/tail/even", latencies(await caller.flow(rate, seconds)))
@@ -126,6 +126,7 @@ async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
         raise RuntimeError(f"{refused}: {set(failed)}")
     grafting = latencies(heard)
     caller.close()
+    found |= percentiles(f"{side.name}/tail/graphs alone", side.bare.flow(TAIL_SIZE, seconds, rate))
     return found | percentiles(f"{side.name}/tail/grafting", grafting)
 
 
