@@ -116,8 +116,8 @@ def calibrated_prompt(
     model = checkpoint.model
     head = copy.deepcopy(prompt.head, {id(model): model}).eval()  # which a DTRN prompt holds
     splits: tuple[Split, ...] = ("valid", "test")
-    live = prompt.card.config.dtrn
-    examples = frozen_examples(checkpoint, prepared, prompt.card.task, splits, live=live)
+    reads = prompt.card.config.reads
+    examples = frozen_examples(checkpoint, prepared, prompt.card.task, splits, reads=reads)
     valid = examples["valid"]
     found = fit_platt(valid.logits(head), valid.labels[valid.rows], prompt.card.task)
     _scale(head.tower, 0, found)

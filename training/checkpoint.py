@@ -37,7 +37,7 @@ from training.prompt import PromptHead
 _MODEL, _CARD, _LOOKUPS = "model.safetensors", "checkpoint.json", "lookups"
 _PROMPT, _PROMPT_CARD = "prompt.safetensors", "prompt.json"
 # Switches of tune that came later: prompts written without them keep their fingerprint.
-_LATER_SWITCHES = {"dtrn": False, "expert_units": [], "tower_units": None}
+_LATER_SWITCHES = {"average": 0.0, "dtrn": False, "expert_units": [], "tower_units": None}
 Split = Literal["valid", "test"]
 
 

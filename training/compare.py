@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from training.checkpoint import Checkpoint
-from training.config import ModelConfig, TaskConfig, TrainConfig
+from training.config import ModelConfig, Reads, TaskConfig, TrainConfig
 from training.dataset import Prepared
 from training.dtrn_prompt import DtrnPrompt, takes_dtrn_prompts
 from training.evaluate import measure_tasks, predict
@@ -102,6 +102,13 @@ class _Time(NamedTuple):
         return cls(*(n - t + m for n, t, m in zip(now, then, more, strict=True)))
 
 
+class _Seen(NamedTuple):
+    """The new task's rows as a head reads them, and what the cache cost."""
+
+    splits: Mapping[str, Examples]
+    spent: _Time
+
+
 class _Clock:
     """Passes progress on, and knows the span from the stage's begin to its latest epoch's end."""
 
@@ -153,20 +160,25 @@ class _Bench:
         return self._fitted("single", model, (self._learned,), progress)
 
     def frozen(self, progress: Progress) -> list[_Way]:
-        """Heads on the frozen backbone; those on its cache are charged for it, each."""
-        model, started = self.checkpoint.model, _Time.now()
-        examples = frozen_examples(self.checkpoint, self.prepared, self.task.name)
-        cached = _Time.since(started)
-        ways = [self._headed("head", examples, self._tower, cached, progress)]
-        for fusion in (*FUSIONS, *(("own",) if self.config.tune.expert_units else ())):
-            tune = self.config.tune.model_copy(update={"fusion": fusion})
-            make = partial(PromptHead, tune, model.prompt_shape(), model.mixer.keys)
-            ways.append(self._headed(f"prompt ({fusion})", examples, make, cached, progress))
-        if takes_dtrn_prompts(model) and not self.config.tune.item_weights:
-            live = frozen_examples(self.checkpoint, self.prepared, self.task.name, live=True)
-            make_dtrn = partial(DtrnPrompt, self.config.tune, model)
-            ways.append(self._headed("prompt (dtrn)", live, make_dtrn, _Time(0.0, 0.0), progress))
+        """Heads on the frozen backbone; each is charged for the cache it reads."""
+        model, tune = self.checkpoint.model, self.config.tune
+        cached = self._examples("all")
+        ways = [self._headed("head", cached, self._tower, progress)]
+        for fusion in (*FUSIONS, *(("own",) if tune.expert_units else ())):
+            prompt = tune.model_copy(update={"fusion": fusion, "dtrn": False})
+            examples = cached if prompt.reads == "all" else self._examples(prompt.reads)
+            make = partial(PromptHead, prompt, model.prompt_shape(), model.mixer.keys)
+            ways.append(self._headed(f"prompt ({fusion})", examples, make, progress))
+        if takes_dtrn_prompts(model) and not tune.item_weights:
+            make_dtrn = partial(DtrnPrompt, tune, model)
+            live = self._examples("events")
+            ways.append(self._headed("prompt (dtrn)", live, make_dtrn, progress))
         return ways
+
+    def _examples(self, reads: Reads) -> _Seen:
+        started = _Time.now()
+        splits = frozen_examples(self.checkpoint, self.prepared, self.task.name, reads=reads)
+        return _Seen(splits, _Time.since(started))
 
     @property
     def _learned(self) -> TaskConfig:
@@ -191,20 +203,19 @@ class _Bench:
     def _headed(
         self,
         name: str,
-        examples: Mapping[str, Examples],
+        seen: _Seen,
         make: Callable[[], Head],
-        cached: _Time,
         progress: Progress,
     ) -> _Way:
         started = _Time.now()
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.tune.seed)
             head = make()
-            fit_head(head, examples, self.task.name, self.config.tune, progress)
-        spent = _Time.since(started, cached)
+            fit_head(head, seen.splits, self.task.name, self.config.tune, progress)
+        spent = _Time.since(started, seen.spent)
         parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
         old = predict(self.checkpoint.model, self.prepared.test, self.old).logits
-        logits = examples["test"].logits(head)
+        logits = seen.splits["test"].logits(head)
         return _Way(name, logits, parameters, spent, old)
 
     def judge(self, way: _Way, joint: _Way) -> Comparison:

@@ -27,6 +27,8 @@ from training.errors import ConfigError
 Units = tuple[Annotated[int, Field(ge=1)], ...]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Reads = Literal["all", "h", "events"]  # of a frozen backbone (training/frozen.py)
 
 
 class TaskConfig(Section):
@@ -142,8 +144,10 @@ class ModelConfig(Section):
 class FitConfig(Section):
     """Stage 1. l2_embedding and l2_network are lambda_emb and lambda_dnn.
 
-    l2_family picks which weights l2_network reaches (training/losses.py). precision is that of the
-    training pass; weights, validation and checkpoint are float32 (training/device.py).
+    l2_family picks which weights l2_network reaches (training/losses.py). average, if not 0, judges
+    and keeps the running mean of the weights with that decay per step (training/average.py).
+    precision is that of the training pass; weights, validation and checkpoint are float32
+    (training/device.py).
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -155,6 +159,7 @@ class FitConfig(Section):
     l2_family: Literal["mptrec", "stem"] = "mptrec"
     l2_scope: Literal["all", "batch_rows"] = "all"
     clip_norm: float | None = None
+    average: Decay = 0.0
     shuffle: Literal["rows", "requests", "off"] = "rows"
     early_stop: str = "sum"
     history_dropout: Dropout = 0.0
@@ -170,8 +175,8 @@ class TuneConfig(Section):
     (training/prompt_expert.py), which reads all of h but the fields in expert_without; with fusion
     "own" the tower reads nothing else. item_weights names item fields of which each value gets a
     weight (training/prompt_weights.py). tower_units are the backbone's unless given. dtrn
-    conditions a DTRN backbone on the new task (training/dtrn_prompt.py). What a bundle is exported
-    with decides which prompts it takes.
+    conditions a DTRN backbone on the new task (training/dtrn_prompt.py). average is as in fit. What
+    a bundle is exported with decides which prompts it takes.
     """
 
     fusion: Literal["attention", "uniform", "similarity", "own"] = "attention"
@@ -188,7 +193,15 @@ class TuneConfig(Section):
     batch_size: int = Field(default=2048, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
     l2_network: Rate = 0.0
+    average: Decay = 0.0
     seed: int = 0
+
+    @property
+    def reads(self) -> Reads:
+        """What such a prompt reads of its backbone."""
+        if self.dtrn:
+            return "events"
+        return "h" if self.fusion == "own" else "all"
 
     @model_validator(mode="after")
     def _possible(self) -> TuneConfig:

@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from training.allocator import keep_freed_memory
+from training.average import WeightAverage
 from training.checkpoint import Checkpoint, CheckpointCard, Split, write_checkpoint
 from training.config import TrainConfig
 from training.dataset import Dataset, Prepared
@@ -154,6 +155,7 @@ class _Run:
             optimizer=torch.optim.Adam(
                 self.model.parameters(), lr=self.fit.learning_rate, fused=True
             ),
+            average=WeightAverage(self.model, self.fit.average),
             generator=generator,
             environment=environment,
         )
@@ -169,8 +171,9 @@ class _Run:
         losses = self._train()
         trained = perf_counter() - started
         self._reassign()
-        auc, score = self._validate()
-        best = state.keep_if_best(score)
+        with state.average.worn():
+            auc, score = self._validate()
+            best = state.keep_if_best(score)
         seconds = perf_counter() - started
         state.seconds += seconds
         counts: list[int] = []
@@ -198,6 +201,7 @@ class _Run:
             if self.fit.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.fit.clip_norm)
             state.optimizer.step()
+            state.average.take()
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value * len(rows)
             self.progress.step(values["total"])

@@ -1,8 +1,9 @@
 """A new task's rows as the frozen backbone sees them, computed once.
 
-    model, Dataset --RepresentationCache.of--> h, shared, specific of all rows
-    Checkpoint, Prepared, task --frozen_examples--> Examples per split; live where events are read
+    model, Dataset --RepresentationCache.of--> h of all rows, and unless left out shared, specific
+    Checkpoint, Prepared, task, what is read --frozen_examples--> Examples per split
 
+A head that reads all, or h alone, is given a cache; one that reads events a live representation.
 Nothing upstream of a prompt moves while it is tuned, so its epochs read from here. Large caches
 live in an unlinked file, which the page cache holds as far as memory allows.
 """
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint
+from training.config import Reads
 from training.dataset import Dataset, Prepared
 from training.evaluate import EVAL_BATCH, by_request, chunks
 from training.metrics import Resampling, TaskMetrics, measure
@@ -27,11 +29,15 @@ from training.representation import Representation
 from training.split import Split
 
 _MEMORY_BYTES = 2**30  # above this, per tensor, a file
+_SHARED = 2  # rows per user part from which keeping it once saves more than it costs
 
 
 @dataclass(frozen=True, slots=True)
 class RepresentationCache:
-    """R rows in the order of their data set; the user part of h once per request (Uc rows)."""
+    """R rows in the order of their data set; the user part of h once per request (Uc rows).
+
+    Where hardly two rows share a request it is copied to them at once: then Du is 0, Di all of Dh.
+    """
 
     user: Tensor  # (Uc, Du)
     item: Tensor  # (R, Di)
@@ -43,8 +49,13 @@ class RepresentationCache:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: MultiTaskModel, dataset: Dataset) -> RepresentationCache:
-        """Run the backbone, which must be in eval mode, over all rows by chunks."""
+    def of(
+        cls, model: MultiTaskModel, dataset: Dataset, *, mixed: bool = True
+    ) -> RepresentationCache:
+        """Run the backbone, which must be in eval mode, over all rows by chunks.
+
+        Without mixed, h alone (MultiTaskModel.represent).
+        """
         rows = len(dataset)
         users = [torch.empty(1, 0)] if not model.bottom.user_width else []
         parts: tuple[Tensor, ...] = ()
@@ -52,7 +63,7 @@ class RepresentationCache:
         known, keys = 0, None
         for chunk in by_request(dataset, EVAL_BATCH):
             inputs = dataset.batch(chunk, ()).inputs
-            rep = model.represent(inputs)
+            rep = model.represent(inputs, mixed=mixed)
             found = (rep.h.item, rep.shared, rep.specific, inputs.item_ids)
             parts = parts or tuple(_room((rows, *part.shape[1:]), part.dtype) for part in found)
             for room, part in zip(parts, found, strict=True):
@@ -64,7 +75,11 @@ class RepresentationCache:
                 users.append(rep.h.user)
             keys = rep.keys
         item, shared, specific, item_ids = parts
-        return cls(torch.cat(users), item, row_user, shared, specific, keys, item_ids)
+        user = torch.cat(users)
+        if user.shape[1] and len(user) * _SHARED > rows:
+            user, item = user.new_empty((1, 0)), _side_by_side(user, row_user, item)
+            row_user.zero_()
+        return cls(user, item, row_user, shared, specific, keys, item_ids)
 
     def mean_square(self) -> Tensor:
         """(Dh,) of the columns of h over all rows."""
@@ -81,9 +96,18 @@ class RepresentationCache:
         # index_select copies whole rows; indexing by a tensor goes element by element.
         parts = (self.item, self.shared, self.specific, self.item_ids)
         item, shared, specific, item_ids = (part.index_select(0, rows) for part in parts)
-        user = self.user.index_select(0, self.row_user.index_select(0, rows))
-        h = Split.rows(torch.cat([user, item], dim=1))
-        return Representation(h, shared, specific, self.keys, item_ids=item_ids)
+        if self.user.shape[1]:
+            user = self.user.index_select(0, self.row_user.index_select(0, rows))
+            item = torch.cat([user, item], dim=1)
+        return Representation(Split.rows(item), shared, specific, self.keys, item_ids=item_ids)
+
+
+def _side_by_side(user: Tensor, row_user: Tensor, item: Tensor) -> Tensor:
+    """(R, Du + Di), by chunks: the caches may be files."""
+    joined = _room((len(item), user.shape[1] + item.shape[1]), item.dtype)
+    for rows in chunks(torch.arange(len(item)), EVAL_BATCH):
+        joined[rows] = torch.cat([user[row_user[rows]], item[rows]], dim=1)
+    return joined
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -139,12 +163,12 @@ def frozen_examples(
     task: str,
     splits: Collection[str] | None = None,
     *,
-    live: bool = False,
+    reads: Reads = "all",
 ) -> dict[str, Examples]:
     """The splits of a new task, all three or those named, as the frozen backbone sees them.
 
-    Each is run through it once; if live, for a prompt that reads events, whenever rows are asked
-    for.
+    Each is run through it once, its experts only where all is read; where events are, the backbone
+    runs whenever rows are asked for.
     """
     model = checkpoint.model.requires_grad_(requires_grad=False).eval()
     examples = {}
@@ -154,7 +178,9 @@ def frozen_examples(
         column = dataset.tasks.index(task)
         rows, labels = dataset.mask[:, column].nonzero().squeeze(1), dataset.labels[:, column]
         seen = (
-            LiveRepresentation(model, dataset) if live else RepresentationCache.of(model, dataset)
+            LiveRepresentation(model, dataset)
+            if reads == "events"
+            else RepresentationCache.of(model, dataset, mixed=reads == "all")
         )
         examples[name] = Examples(seen, rows, labels, dataset.users)
     return examples

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from training.allocator import keep_freed_memory
+from training.average import WeightAverage
 from training.config import TuneConfig
 from training.dtrn_prompt import DtrnPrompt
 from training.errors import TrainingError
@@ -64,6 +66,7 @@ def fit_head(
         head.expert.take_scale(train.cache.mean_square())
     trained = [p for p in head.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+    average = WeightAverage(head, config.average)
     generator = Generator().manual_seed(config.seed)
     progress.stage(f"tune {task}", config.epochs * -(-len(train.rows) // config.batch_size))
     history: list[EpochRecord] = []
@@ -72,13 +75,14 @@ def fit_head(
         started = perf_counter()
         order = train.rows[torch.randperm(len(train.rows), generator=generator)]
         batches = chunks(order, config.batch_size)
-        loss = _head_epoch(head, optimizer, train, batches, config, progress)
+        loss = _head_epoch(head, _Steps(optimizer, average), train, batches, config, progress)
         rate = len(order) / (perf_counter() - started)
-        score = auc(valid.labels[valid.rows].numpy(), valid.logits(head).numpy()) or 0.0
-        is_best = score > best_score
-        if is_best:
-            best = {name: t.clone() for name, t in head.state_dict().items()}
-            best_epoch, best_score = epoch, score
+        with average.worn():
+            score = auc(valid.labels[valid.rows].numpy(), valid.logits(head).numpy()) or 0.0
+            is_best = score > best_score
+            if is_best:
+                best = {name: t.clone() for name, t in head.state_dict().items()}
+                best_epoch, best_score = epoch, score
         seconds = perf_counter() - started
         record = EpochRecord(epoch, seconds, rate, loss, {task: score}, score, is_best)
         history.append(record)
@@ -90,9 +94,16 @@ def fit_head(
     return history
 
 
+class _Steps(NamedTuple):
+    """What a step moves beside the head."""
+
+    optimizer: Optimizer
+    average: WeightAverage
+
+
 def _head_epoch(
     head: Head,
-    optimizer: Optimizer,
+    steps: _Steps,
     train: Examples,
     batches: Sequence[Tensor],
     config: TuneConfig,
@@ -107,9 +118,10 @@ def _head_epoch(
         terms = torch.stack([loss.bce, loss.l2, loss.total]).tolist()
         if not math.isfinite(terms[-1]):
             raise TrainingError(f"the loss is {terms[-1]} while tuning; lower tune.learning_rate")
-        optimizer.zero_grad(set_to_none=True)
+        steps.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]  # torch's
-        optimizer.step()
+        steps.optimizer.step()
+        steps.average.take()
         progress.step(terms[-1])
         sums = [total + term * len(rows) for total, term in zip(sums, terms, strict=True)]
     head.eval()

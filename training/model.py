@@ -100,9 +100,19 @@ class MultiTaskModel(nn.Module):
             env_logprob=self.classifier.log_probabilities(mixed.shared, alpha),
         )
 
-    def represent(self, inputs: Inputs) -> Representation:
-        """What heads and prompts consume; the same numbers that forward goes through."""
+    def represent(self, inputs: Inputs, *, mixed: bool = True) -> Representation:
+        """What heads and prompts consume; the same numbers that forward goes through.
+
+        Args:
+            inputs: U users and N rows.
+            mixed: without it no expert runs, and shared and specific have width 0.
+        """
         views = self._views(inputs)
+        if not mixed:
+            nothing = views.base.item.new_empty((len(inputs.row_user), 0))
+            return Representation(
+                views.base, nothing, nothing.unsqueeze(1), self.mixer.keys, None, inputs.item_ids
+            )
         shared, specific = self.mixer.represent(views)
         by_row = specific.transpose(0, 1)  # (N, T, m)
         return Representation(

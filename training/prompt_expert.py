@@ -47,10 +47,9 @@ class PromptExpert(nn.Module):
 
     def forward(self, h: Split) -> Tensor:
         """(N, m)."""
-        d_user = h.user.shape[-1]
-        scaled = Split(h.user / self.scale[:d_user], h.item / self.scale[d_user:], h.row_user)
-        found: Tensor = self.layers(scaled)[0]
-        return found
+        # W / s on h is W on h / s, without a division per row.
+        first: Tensor = h.linear(self.layers.weights[0][0] / self.scale, self.layers.biases[0][0])
+        return self.layers.after_first(first.unsqueeze(0))[0]
 
     @torch.no_grad()
     def take_scale(self, mean_square: Tensor) -> None:

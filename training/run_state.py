@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from training.average import WeightAverage
 from training.config import TrainConfig
 from training.errors import CheckpointError
 from training.progress import EpochRecord
@@ -34,12 +35,14 @@ class RunState:
     """What changes while a run goes on.
 
     Attributes:
+        average: of the weights; what is judged, and kept as the best.
         environment: (R,) environment label of every training row; None where there is no game.
         waited: epochs since the best one.
     """
 
     model: nn.Module
     optimizer: Optimizer
+    average: WeightAverage
     generator: Generator
     environment: Tensor | None
     epoch: int = 0
@@ -51,7 +54,7 @@ class RunState:
     history: list[EpochRecord] = field(default_factory=list)
 
     def keep_if_best(self, score: float) -> bool:
-        """Note the score of the epoch just ended; a copy of the best weights is kept."""
+        """Note the score of the epoch just ended; a copy of the model's weights is kept if best."""
         if score <= self.best_score:
             self.waited += 1
             return False
@@ -65,6 +68,7 @@ class RunState:
         random = {"shuffle": self.generator.get_state(), "dropout": torch.get_rng_state()}
         tensors = {
             **_under("model", self.model.state_dict()),
+            **_under("average", self.average.state()),
             **_under("best", self.best or {}),
             **_under("random", random),
             **{f"optimizer.{at}.{name}": t for at in moments for name, t in moments[at].items()},
@@ -98,6 +102,7 @@ class RunState:
                 "remove it, or give another run folder"
             )
         self.model.load_state_dict(_of("model", tensors))
+        self.average.load(_of("average", tensors))
         moments: dict[int, Weights] = {}
         for name, tensor in _of("optimizer", tensors).items():
             at, _, moment = name.partition(".")

@@ -68,7 +68,7 @@ def tune(
     model, started = checkpoint.model, perf_counter()
     proof = _Proof.before(checkpoint, prepared.valid)
     checked = perf_counter() - started
-    examples = frozen_examples(checkpoint, prepared, task.name, live=config.dtrn)
+    examples = frozen_examples(checkpoint, prepared, task.name, reads=config.reads)
     cached = perf_counter() - started - checked
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)

@@ -74,11 +74,25 @@ def test_the_weights_of_the_best_epoch_are_kept(fitted: Fitted) -> None:
     assert {task: m.auc for task, m in again.items()} == best.auc
 
 
+def test_with_an_average_its_weights_are_judged_and_kept(tmp_path: Path) -> None:
+    config = synthetic_config(fit={"epochs": 2, "average": 0.9})
+    _, prepared = prepared_world(tmp_path, config, rows=SMALL)
+    plain = config.model_copy(update={"fit": config.fit.model_copy(update={"average": 0.0})})
+    ours = fit(config, prepared, run_dir=tmp_path / "average").checkpoint
+    theirs = fit(plain, prepared, run_dir=tmp_path / "plain").checkpoint
+    # Steps are taken by the weights themselves, so losses are the same to the last bit.
+    assert [r.losses for r in ours.card.history] == [r.losses for r in theirs.card.history]
+    assert not torch.equal(ours.model.table, theirs.model.table)
+    best = max(ours.card.history, key=lambda record: record.score)
+    again = evaluate(ours.model, prepared.valid, OLD)
+    assert {task: m.auc for task, m in again.items()} == best.auc
+
+
 @pytest.mark.parametrize("killed_at", [3, 11])  # steps; an epoch of 1500 rows has 5
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, killed_at: int) -> None:
     config = synthetic_config(
         model={"dropout": [0.1, 0.1], "gan": {"env_interval": 1}},
-        fit={"epochs": 4, "history_dropout": 0.3},
+        fit={"epochs": 4, "history_dropout": 0.3, "average": 0.9},
     )
     _, prepared = prepared_world(tmp_path, config, rows=SMALL)
     whole = fit(config, prepared, run_dir=tmp_path / "whole").checkpoint.card

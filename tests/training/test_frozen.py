@@ -30,6 +30,23 @@ def test_the_cache_holds_user_things_once_per_request(fitted: Fitted) -> None:
     assert len(cache.user) <= len(torch.unique(dataset.requests)) + 1  # + one per chunk boundary
 
 
+@pytest.mark.parametrize("shared", [1, 10**9])  # users copied to their rows always, or never
+def test_a_head_that_reads_h_alone_says_the_same_without_experts(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch, shared: int
+) -> None:
+    checkpoint = fitted.result.checkpoint
+    config = TuneConfig(fusion="own", expert_units=(8,))
+    whole = frozen_examples(checkpoint, fitted.prepared, NEW)["valid"]
+    monkeypatch.setattr("training.frozen._SHARED", shared)
+    alone = frozen_examples(checkpoint, fitted.prepared, NEW, reads=config.reads)["valid"]
+    model = checkpoint.model
+    head = PromptHead(config, model.prompt_shape(), model.mixer.keys).eval()
+    assert head.expert is not None
+    torch.nn.init.normal_(head.expert.layers.weights[-1])
+    assert alone.cache.rows(alone.rows[:9]).specific.numel() == 0
+    torch.testing.assert_close(alone.logits(head), whole.logits(head))
+
+
 def test_a_model_without_user_fields_can_be_tuned_upon(fitted: Fitted) -> None:
     config = synthetic_config(
         features=[{"name": "kind", "kind": "categorical", "side": "item"}],

@@ -35,6 +35,19 @@ def test_the_weights_of_the_best_epoch_are_kept(fitted: Fitted) -> None:
     assert len(card.history) == min(8, best_epoch + 2)
 
 
+def test_with_an_average_its_weights_are_judged_and_kept(fitted: Fitted) -> None:
+    config = TuneConfig(epochs=3, batch_size=256, learning_rate=0.05, average=0.95)
+    plain = config.model_copy(update={"average": 0.0})
+    ours, theirs = (
+        tune(fitted.result.checkpoint, fitted.prepared, fitted.new_task, settings).prompt
+        for settings in (config, plain)
+    )
+    assert [r.losses for r in ours.card.history] == [r.losses for r in theirs.card.history]
+    assert not torch.equal(ours.head.tower.weights[0], theirs.head.tower.weights[0])
+    best = max(record.score for record in ours.card.history)
+    assert ours.card.metrics["valid"].auc == pytest.approx(best, abs=1e-6)
+
+
 def test_a_tower_on_what_tasks_share_learns_and_reports_each_step(fitted: Fitted) -> None:
     examples = frozen_examples(fitted.result.checkpoint, fitted.prepared, NEW)
     counter, tower = Counter(), shared_tower(fitted)

@@ -50,6 +50,7 @@ learning_rate = 0.01
 l2_network = 1e-4
 l2_embedding = 1e-5
 clip_norm = 0.5
+average = 0.9
 device = "cpu"
 """
 

@@ -33,11 +33,15 @@ def test_a_prompt_learns_a_task_whose_answer_the_backbone_holds(fitted: Fitted) 
 
 
 @pytest.mark.parametrize("fusion", ["attention", "uniform", "similarity"])
-def test_nothing_of_the_backbone_moves_by_a_bit(fitted: Fitted, fusion: str) -> None:
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_nothing_of_the_backbone_moves_by_a_bit(
+    fitted: Fitted, fusion: str, average: float
+) -> None:
     checkpoint = fitted.result.checkpoint
     weights = {name: t.clone() for name, t in checkpoint.model.state_dict().items()}
     before = predict(checkpoint.model, fitted.prepared.test, OLD).logits
-    config = TuneConfig.model_validate({"epochs": 2, "batch_size": 512, "fusion": fusion})
+    settings = {"epochs": 2, "batch_size": 512, "fusion": fusion, "average": average}
+    config = TuneConfig.model_validate(settings)
     result = tune(checkpoint, fitted.prepared, fitted.new_task, config)
     assert torch.equal(before, predict(checkpoint.model, fitted.prepared.test, OLD).logits)
     for name, tensor in checkpoint.model.state_dict().items():
