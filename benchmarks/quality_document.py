@@ -33,8 +33,8 @@ _OPENING = """# How good the models are
 This page is written by `{command}` from `benchmarks/results/`; no figure in it was typed.
 
 Every model chose one of the same few settings on validation rows, with the first seed, and was then
-run on the seeds ({seeds}); on Census-Income there is one setting for all, chosen likewise for the
-first of them. Test rows were used to report, never to choose. An AUC stands with its
+run on the seeds ({seeds}); on Census-Income there is one setting for all, chosen likewise with two
+of them (decisions/0030). Test rows were used to report, never to choose. An AUC stands with its
 95 % interval: users (rows, where there are no users) drawn anew 200 times, and with them the
 seeds. Differences are taken on the same draws. Seconds of the models are wall-clock on one thread
 of a machine that did other work as well: compare them within a table only. Those of a new task are

@@ -114,7 +114,8 @@ def _head_epoch(
     sums = [0.0, 0.0, 0.0]
     for rows in batches:
         logits = head(train.cache.rows(rows))
-        loss = prompt_loss(head.tower, logits, train.labels[rows], config.l2_network)
+        labels = train.labels.index_select(0, rows)
+        loss = prompt_loss(head.tower, logits, labels, config.l2_network)
         terms = torch.stack([loss.bce, loss.l2, loss.total]).tolist()
         if not math.isfinite(terms[-1]):
             raise TrainingError(f"the loss is {terms[-1]} while tuning; lower tune.learning_rate")

@@ -115,7 +115,9 @@ def prompt_loss(tower: StackedMLP, logits: Tensor, labels: Tensor, l2_network: f
         l2_network: lambda_dnn.
     """
     bce = row_losses(logits, labels).mean()
-    l2 = l2_network / 2 * _squares(tower.weights, bce.new_zeros(()))
+    l2 = bce.new_zeros(())
+    if l2_network:
+        l2 = l2_network / 2 * _squares(tower.weights, l2)
     return PromptLoss(bce, l2, bce + l2)
 
 
