@@ -189,6 +189,8 @@ def records_of(plan: Plan, place: Place) -> Records:
     """The records made with the settings that the plan has now."""
     found = {}
     for key, record in read_records(place.records).items():
+        if record.trial >= len(plan.trials):
+            continue
         cells = plan.grafts(record.data) if record.kind == "graft" else plan.cells(record.data)
         new = record.task if record.kind == "graft" else None
         cell = next((c for c in cells if (c.model, c.new) == (record.model, new)), None)

@@ -60,6 +60,14 @@ def test_records_of_other_settings_do_not_count(tmp_path: Path) -> None:
     assert records_of(plan.model_copy(update={"data": {"shop": retuned}}), place)
 
 
+def test_a_record_of_a_trial_that_the_plan_lacks_does_not_count(tmp_path: Path) -> None:
+    plan = read_plan(ROOT / "benchmarks" / "quick.toml")
+    place = Place(tmp_path / "quick.toml", tmp_path / "records.jsonl", {}, tmp_path, tmp_path)
+    record = fit_record("mmoe", 0.7).model_copy(update={"data": "shop", "trial": len(plan.trials)})
+    append(place.records, record)
+    assert not records_of(plan, place)
+
+
 def test_a_damaged_last_line_is_run_again(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     append(path, fit_record("mmoe", 0.7))
