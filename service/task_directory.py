@@ -242,10 +242,10 @@ class TaskDirectory:
         with suppress(FileNotFoundError):
             os.unlink(aside)
         os.symlink(f"states/{name}", aside)
+        self._seen = f"states/{name}", file  # known here before anybody looks
         os.replace(aside, self._current)
         if settle:
             sync_folder(self._root)
-        self._seen = f"states/{name}", file
         if file.state.generation % _DROP_EVERY == 0:
             self._drop_states(name)
 

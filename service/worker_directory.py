@@ -66,13 +66,14 @@ class WorkerDirectory:
     def read(self) -> tuple[Acknowledgement, ...]:
         now, alive = time.monotonic(), []
         try:
-            for path in list(self._folder.iterdir()):
+            for name in os.listdir(self._folder):
+                path = f"{self._folder}/{name}"
                 with suppress(FileNotFoundError):  # its worker left
                     lease = _lease(path)
                     if lease is not None and now < lease.until <= now + _LONGEST_LEASE_S:
                         alive.append(lease.told)
                     elif lease is None or not now - _LITTER_S < lease.until <= now:
-                        path.unlink()
+                        os.unlink(path)
         except OSError as err:
             raise StoreUnavailable(f"the task store cannot be read: {err.strerror}") from err
         return tuple(sorted(alive, key=lambda told: told.worker))
@@ -88,14 +89,14 @@ class WorkerDirectory:
         return self._paths[worker]
 
 
-def _lease(path: Path) -> _Lease | None:
+def _lease(path: str) -> _Lease | None:
     """What a worker told last; None for what no living worker wrote.
 
     Raises:
         StoreUnavailable: it cannot be read and is young: its worker may well be alive.
     """
     for _ in range(_LOOKS):
-        content = path.read_bytes()
+        content = _content(path)
         if len(content) >= _HEAD.size:
             length, checked = _HEAD.unpack_from(content)
             told = content[_HEAD.size : _HEAD.size + length]  # a longer one may have been there
@@ -103,6 +104,15 @@ def _lease(path: Path) -> _Lease | None:
                 with suppress(ValueError):
                     return _LEASE.load(told)
         time.sleep(_PAUSE_S)
-    if abs(time.time() - path.stat().st_mtime) < _YOUNG_S:
+    if abs(time.time() - os.stat(path).st_mtime) < _YOUNG_S:
         raise StoreUnavailable("what a worker told cannot be read; it tells again in a moment")
     return None
+
+
+def _content(path: str) -> bytes:
+    """All workers' files are read at each step of a change: without objects on the way."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(handle, os.fstat(handle).st_size)
+    finally:
+        os.close(handle)
