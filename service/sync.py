@@ -112,6 +112,10 @@ class TaskFollower:
                     failed = True
                 except CancelledError:
                     return
+                except Exception as err:  # a fault of ours: told, and tried again
+                    self._log.error("follower_failed", exc_info=err)
+                    self._registry.behind = f"an internal error ({type(err).__name__})"
+                    failed = True
                 if self._registry.acknowledgement() != self._told or self._silent_too_long():
                     with suppress(StoreUnavailable):
                         self._tell()

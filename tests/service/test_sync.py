@@ -69,6 +69,18 @@ async def test_what_the_store_says_is_told_until_it_is_back(
     await until(lambda: world.registry.behind == "")
 
 
+async def test_a_fault_of_ours_is_told_and_tried_again(
+    follower: tuple[Tiny, TaskFollower], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world, _ = follower
+    monkeypatch.setattr(world.registry, "follow", Mock(side_effect=KeyError("a bug")))
+    await asyncio.to_thread(asyncio.run, graft_elsewhere(tmp_path))
+    await until(lambda: world.registry.acknowledgement().reason == "an internal error (KeyError)")
+    monkeypatch.undo()
+    await until(lambda: world.registry.acknowledgement().state == "serving")
+    assert "share" in world.registry.snapshot
+
+
 async def test_a_state_that_cannot_be_read_is_read_again_only_after_a_while(
     follower: tuple[Tiny, TaskFollower], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
