@@ -56,9 +56,12 @@ def tabulated(
 
 def size_bytes(model: onnx.ModelProto) -> int:
     """Of the tables in a tabulated model; 0 for any other."""
-    return sum(
-        tensor.ByteSize() for tensor in model.graph.initializer if tensor.name.endswith(_TABLE)
-    )
+    return sum(tensor.ByteSize() for tensor in model.graph.initializer if is_table(tensor))
+
+
+def is_table(constant: TensorProto) -> bool:
+    """Whether it holds a row per item."""
+    return constant.name.endswith(_TABLE)
 
 
 def _frontier(model: onnx.ModelProto) -> dict[str, int] | None:

@@ -151,6 +151,9 @@ def _first_layers(stacks: Sequence[StackedMLP], x: Split) -> list[Tensor]:
     products = [y] if len(stacks) == 1 else torch.split_with_sizes(y, widths, dim=-1)
     found = []
     for stack, product in zip(stacks, products, strict=True):
+        if stack.groups == views:  # else an exported graph would copy each product to no end
+            found.append(product if x.stacked else product.unsqueeze(0))
+            continue
         groups = unflatten(product, -1, stack.groups // views).transpose(-3, -2)  # (.., G/V, N, o)
         found.append(groups.flatten(0, 1) if x.stacked else groups)
     return found

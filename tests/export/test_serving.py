@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from contract.bundle import Bundle, open_bundle
 from contract.manifest import ITEM_ROWS, Manifest
 from export.catalogue import tabulated
 from export.composed import composed
 from export.evaluate import evaluate_bundle
-from export.graph import GraphFolder
+from export.graph import OPSET, GraphFolder
 from export.modules import arrays_of
 from export.one_user import for_one_user
 from export.parity import Graphs, Sessions
@@ -105,6 +106,48 @@ def test_8_bits_are_near_the_exact_scores_and_not_equal(wide: Wide, tmp_path: Pa
 def test_a_graph_of_small_products_is_not_quantised(wide: Wide) -> None:
     head = next(iter(wide.models[1].values()))
     assert quantised(folded(head)) is None
+
+
+def product(inputs: str, wide_as: int) -> onnx.ModelProto:
+    """One Gemm of a constant (64, n)."""
+    chance = np.random.default_rng(0)
+    weights = {"w": chance.normal(size=(64, wide_as)), "b": chance.normal(size=wide_as)}
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", [inputs, "w", "b"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info(inputs, TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", wide_as])],
+        [numpy_helper.from_array(value.astype(np.float32), n) for n, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wide_as", "gains"),
+    [
+        ("item_dense", 32, False),
+        ("item_dense", 64, True),
+        ("user_dense", 64, False),
+        ("user_dense", 1024, True),
+    ],
+)
+def test_a_product_of_one_row_must_be_larger_to_be_quantised(
+    *, inputs: str, wide_as: int, gains: bool
+) -> None:
+    assert (quantised(product(inputs, wide_as)) is not None) is gains
+
+
+def test_beside_8_bits_tables_lie_in_16_but_those_that_prompts_read(wide: Wide) -> None:
+    serving = wide.manifest.serving
+    assert serving is not None
+    assert serving.quantised is not None
+    graph = onnx.load(wide.bundle.folder / serving.quantised.file, load_external_data=False).graph
+    outputs = {value.name for value in graph.output}
+    tables = {i.name: i.data_type for i in graph.initializer if ".over_items" in i.name}
+    read = {n.input[0]: n.output[0] in outputs for n in graph.node if n.input[0] in tables}
+    assert set(read.values()) == {True, False}
+    for name, leaves in read.items():
+        assert tables[name] == (TensorProto.FLOAT if leaves else TensorProto.FLOAT16)
 
 
 @pytest.mark.parametrize("strict", [{"auc_loss": -1.0}, {"overlap": 1.1}])
