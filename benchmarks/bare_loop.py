@@ -20,7 +20,6 @@ from benchmarks.asked_process import AskedProcess, orders_from
 from benchmarks.cores import Cores
 from benchmarks.serving_world import World
 from contract.prompt import read_prompt
-from service.bank import PromptBank
 from service.engine import Cancellation
 from service.model import Model, Running
 
@@ -52,14 +51,13 @@ class BareLoop(AskedProcess):
 def _serve(orders: Connection, folder: Path, prompts: list[bytes], exact: bool) -> None:  # noqa: FBT001  # a process's target
     world = World.open(folder)
     model = Model.open(world.bundle, Running(exact=exact))
-    bank = PromptBank(model.manifest.prompt_tensors, limit=max(1, len(prompts)))
-    slots = [bank.fill(read_prompt(prompt).tensors) for prompt in prompts]
+    slots = [model.hold(read_prompt(prompt).tensors) for prompt in prompts]
     arrays = {}
     for size, seconds, grafted, pace in orders_from(orders):
         if size not in arrays:
             arrays[size] = world.arrays(model.encoder, size)
         heads = () if grafted else model.heads
-        chosen = bank.select(slots[:grafted]) if grafted else None
+        chosen = model.bank.select(slots[:grafted]) if grafted else None
         calls = cycle(arrays[size])
         for _ in range(_WARM_UP):
             model.engine.answer(next(calls), heads, chosen, Cancellation())

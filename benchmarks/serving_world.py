@@ -170,7 +170,7 @@ class World:
         golden = ScoreRequest(**self.bundle.golden[0].request)
         encoded = Encoder(self.bundle.lookups).encode(golden, NO_FEATURES)
         arrays = {spec.name: encoded[spec.name] for spec in manifest.backbone.inputs}
-        bank = {name: tensor[np.newaxis] for name, tensor in tensors.items()}
+        bank = {name: t[np.newaxis] for name, t in self._engine.prepared(tensors).items()}
         scores = self._engine.run(arrays, (), bank, Cancellation()).prompts[:, 0]
         header = PromptHeader(
             format_version=FORMAT_VERSION,

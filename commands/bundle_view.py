@@ -96,15 +96,24 @@ def view_bundle(folder: Path) -> BundleView:
     general = [Part("backbone", manifest.backbone, stored_bytes(manifest, manifest.backbone))]
     for task in manifest.tasks:
         general.append(Part(task.name, task.graph, stored_bytes(manifest, task.graph)))
-    head = manifest.prompt_head
-    general.append(Part("prompt head", head, stored_bytes(manifest, head)))
-    serving = []
+    named: dict[str, GraphSpec | None] = {
+        "prompt form": manifest.prompt_form,
+        "prompt head": manifest.prompt_head,
+    }
+    general += _parts(manifest, named)
+    serving: list[Part] = []
     if manifest.serving is not None:
-        graphs = {"32 bits": manifest.serving.exact, "8 bits": manifest.serving.quantised}
-        for name, graph in graphs.items():
-            if graph is not None:
-                serving.append(Part(name, graph, stored_bytes(manifest, graph)))
+        named = {"32 bits": manifest.serving.exact, "8 bits": manifest.serving.quantised}
+        serving = _parts(manifest, named | {"prompts": manifest.serving.prompt_head})
     return BundleView(bundle, tuple(general), tuple(serving))
+
+
+def _parts(manifest: Manifest, graphs: Mapping[str, GraphSpec | None]) -> list[Part]:
+    return [
+        Part(name, graph, stored_bytes(manifest, graph))
+        for name, graph in graphs.items()
+        if graph is not None
+    ]
 
 
 def view_prompt(path: Path) -> PromptView:

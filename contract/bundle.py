@@ -3,7 +3,8 @@
 export: files written aside --seal_bundle--> manifest.json, then renamed into place
 service: open_bundle --> Bundle | CorruptBundle | UnsupportedFormat
 
-manifest.json     backbone.onnx (+ external data)     heads/<task>.onnx     prompt_head.onnx
+manifest.json     backbone.onnx (+ external data)     heads/<task>.onnx     serving*.onnx
+prompt_form.onnx (prompts as they are held)           prompt_head.onnx
 lookups/          golden.json (raw requests and the probabilities PyTorch gave)
 """
 

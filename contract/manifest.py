@@ -18,9 +18,9 @@ from contract.errors import CorruptBundle, UnsupportedFormat
 from contract.prompt import Scalar
 from contract.schema import TaskName, TensorSpec
 
-FORMAT_VERSION = 2
-# Version 1 had no graphs for one user.
-_READABLE = (1, 2)
+FORMAT_VERSION = 3
+# Version 1 had no graphs for one user; 2 no form that prompts are brought into when loaded.
+_READABLE = (1, 2, 3)
 # An input of a serving graph: places in the item table, where item features would stand.
 ITEM_ROWS = "item_rows"
 MANIFEST_FILE = "manifest.json"
@@ -93,6 +93,7 @@ class Serving(_Frozen):
         auc_loss, overlap: the limits of the gate.
         evidence: the figures it decided on; none if nothing was large enough to be quantised.
         table_bytes: of the tables over items.
+        prompt_head: the prompt head for one user.
     """
 
     exact: GraphSpec
@@ -102,6 +103,7 @@ class Serving(_Frozen):
     overlap: float = Field(0.0, ge=0.0, le=1.0)
     evidence: tuple[Evidence, ...] = ()
     table_bytes: int = Field(0, ge=0)
+    prompt_head: GraphSpec | None = None
 
     def graph(self, *, exact: bool = False) -> GraphSpec:
         """The one that answers: in 8 bits where they passed, unless exact scores are asked for."""
@@ -115,8 +117,10 @@ class Manifest(_Frozen):
         name: of the model, from its configuration.
         fingerprint: sha256 of the frozen backbone; a prompt names the one it was tuned on.
         table_rows: V, the number of rows that ids may name.
-        prompt_head: its inputs are the representation and then prompt_tensors with a leading P;
-            the representation holds events only where prompts read them.
+        prompt_form: prompt_tensors with a leading P to what the prompt head reads of them; without
+            one it reads them as they are.
+        prompt_head: its inputs are the representation and then P prompts in that form; the
+            representation holds events only where prompts read them.
         prompt_tensors: one prompt's tensors, without P.
         tolerance: the largest accepted difference between PyTorch's scores and this bundle's.
         provenance: how it was made; shown, never acted on.
@@ -131,6 +135,7 @@ class Manifest(_Frozen):
     table_rows: int = Field(ge=1)
     backbone: GraphSpec
     tasks: tuple[TaskEntry, ...] = Field(min_length=1)
+    prompt_form: GraphSpec | None = None
     prompt_head: GraphSpec
     prompt_tensors: tuple[TensorSpec, ...]
     tolerance: float = Field(gt=0.0, le=1e-2)
@@ -142,7 +147,9 @@ class Manifest(_Frozen):
     def graphs(self) -> tuple[GraphSpec, ...]:
         """Every graph of the bundle."""
         serving = self.serving
-        more = () if serving is None else (serving.exact, serving.quantised)
+        more = [self.prompt_form]
+        if serving is not None:
+            more += [serving.exact, serving.quantised, serving.prompt_head]
         found = (self.backbone, self.prompt_head, *(task.graph for task in self.tasks), *more)
         return tuple(graph for graph in found if graph is not None)
 

@@ -27,15 +27,17 @@ from export.graph import GraphFolder, to_onnx
 from export.modules import (
     BackboneGraph,
     HeadGraph,
+    PromptFormGraph,
     PromptHeadGraph,
     event_specs,
+    prepared_specs,
     prompt_specs,
     representation_specs,
     value_specs,
 )
 from export.parity import PROMPTS, Graphs, check_parity, check_serving
 from export.quality import ServingSession
-from export.serving import ServingOptions, write_serving
+from export.serving import ServingOptions, Traced, write_serving
 from training.checkpoint import Checkpoint
 from training.config import TuneConfig
 from training.dataset import Dataset
@@ -61,15 +63,6 @@ class ExportResult:
     manifest: Manifest
     parity: float
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """A model's graphs in memory."""
-
-    backbone: onnx.ModelProto
-    heads: Mapping[str, onnx.ModelProto]
-    prompt_head: onnx.ModelProto
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +110,7 @@ def export_bundle(
     with written_aside(folder) as aside:
         traced, place = trace(model, prompts[0]), GraphFolder(aside)
         graphs = write_graphs(traced, place)
-        serving = write_serving((traced.backbone, traced.heads), dataset, place, options.serving)
+        serving = write_serving(traced, dataset, place, options.serving)
         parity = check_parity(model, prompts, graphs, options.tolerance)
         one = ServingSession(aside, serving.exact)
         parity = max(parity, check_serving(model, one, dataset, options.tolerance))
@@ -133,6 +126,7 @@ def export_bundle(
             table_rows=checkpoint.schema.table_rows,
             backbone=graphs.backbone,
             tasks=tuple(_task_entry(checkpoint, t, graphs) for t in model.tasks),
+            prompt_form=graphs.prompt_form,
             prompt_head=graphs.prompt_head,
             prompt_tensors=prompt_specs(prompts[0]),
             tolerance=options.tolerance,
@@ -163,13 +157,16 @@ def trace(model: MultiTaskModel, prompt: PromptHead | DtrnPrompt) -> Traced:
     keys = None if "keys" in {spec.name for spec in tensors} else model.mixer.keys
     bank = DtrnPromptBank(model, keys) if conditioned else PromptBank(keys)
     stacked = [TensorSpec(s.name, s.dtype, ("P", *s.shape)) for s in tensors]
+    prepared = prepared_specs(bank, stacked)
+    names = [spec.name for spec in prepared]
     return Traced(
         backbone=to_onnx(BackboneGraph(model, prompt), model.schema.inputs(), outputs),
         heads={
             task: to_onnx(HeadGraph(model.head(at)), representation, ["score"])
             for at, task in enumerate(model.tasks)
         },
-        prompt_head=to_onnx(PromptHeadGraph(bank), [*read, *stacked], ["scores"]),
+        prompt_form=to_onnx(PromptFormGraph(bank, names), stacked, names),
+        prompt_head=to_onnx(PromptHeadGraph(bank), [*read, *prepared], ["scores"]),
     )
 
 
@@ -179,6 +176,7 @@ def write_graphs(traced: Traced, folder: GraphFolder) -> Graphs:
         folder.folder,
         folder.write(traced.backbone, "backbone.onnx"),
         {task: folder.write(head, f"heads/{task}.onnx") for task, head in traced.heads.items()},
+        folder.write(traced.prompt_form, "prompt_form.onnx"),
         folder.write(traced.prompt_head, "prompt_head.onnx"),
     )
 

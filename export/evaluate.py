@@ -61,6 +61,8 @@ def score_bundle(bundle: Bundle, prompts: Sequence[Prompt], dataset: Dataset) ->
         for spec in manifest.prompt_tensors
         if prompts
     }
+    if prompts and manifest.prompt_form is not None:
+        bank = GraphSession(bundle.folder, manifest.prompt_form).run(bank)
     prompt_head = GraphSession(bundle.folder, manifest.prompt_head)
     scores = np.empty((len(dataset), len(manifest.tasks) + len(prompts)), dtype=np.float32)
     for rows, seen in _seen(bundle, dataset):
@@ -86,9 +88,8 @@ def _seen(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[Tensor, Arrays]]:
         for rows, arrays in requests(dataset):
             yield rows, {**session.run(arrays), "row_user": arrays["row_user"]}
         return
-    heads = {task.name: task.graph for task in bundle.manifest.tasks}
-    general = Graphs(bundle.folder, bundle.manifest.backbone, heads, bundle.manifest.prompt_head)
-    sessions = Sessions(general)
+    heads = [task.name for task in bundle.manifest.tasks]
+    sessions = Sessions(Graphs.of(bundle))
     for rows in by_request(dataset, EVAL_BATCH):
         seen = sessions.represent(arrays_of(dataset.batch(rows, ()).inputs))
         columns = [sessions.run(f"head {task}", seen)["score"] for task in heads]

@@ -3,7 +3,8 @@
     BackboneGraph     FeatureSchema.inputs()              -> h_user, h_item, shared, specific,
                                                              item_values where prompts weigh them
     HeadGraph         representation                      -> score
-    PromptHeadGraph   representation + prompt tensors (P) -> scores
+    PromptFormGraph   prompt tensors (P)                  -> what the prompt head reads of them
+    PromptHeadGraph   representation + prepared (P)       -> scores
 
 A part of h that has no columns is neither an output nor an input. Where prompts condition a DTRN
 backbone, events and known are outputs of the first and inputs of the last.
@@ -11,6 +12,7 @@ backbone, events and known are outputs of the first and inputs of the last.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.schema import FeatureSchema, TensorSpec
+from export.graph import example
 from training.dtrn_bank import DtrnPromptBank
 from training.dtrn_prompt import DtrnPrompt, dtrn_bottom
 from training.inputs import Inputs
@@ -29,6 +32,7 @@ from training.prompt_weights import ItemValues
 from training.representation import Events, Representation, join
 
 Arrays = dict[str, Tensor]
+_HELD = "held."  # a prepared tensor may have the name of one that it was made of
 
 
 def inputs_of(schema: FeatureSchema, arrays: Arrays) -> Inputs:
@@ -95,8 +99,27 @@ class HeadGraph(nn.Module):
         return (torch.sigmoid(self.head(*representation_of(arrays))),)
 
 
+class PromptFormGraph(nn.Module):
+    """What of P prompts hangs on no row, computed once for each.
+
+    Args:
+        bank: of the prompt head.
+        names: of what it prepares, in the order of the outputs.
+    """
+
+    def __init__(self, bank: PromptBank | DtrnPromptBank, names: Sequence[str]) -> None:
+        super().__init__()
+        self.bank = bank
+        self.names = tuple(names)
+
+    def forward(self, arrays: Arrays) -> tuple[Tensor, ...]:
+        prepared = self.bank.prepared(arrays)
+        # What is handed on as it is would have no name of its own.
+        return tuple(prepared[name.removeprefix(_HELD)].clone() for name in self.names)
+
+
 class PromptHeadGraph(nn.Module):
-    """The probabilities of P prompts, (N, P)."""
+    """The probabilities of P prompts that were prepared, (N, P)."""
 
     def __init__(self, bank: PromptBank | DtrnPromptBank) -> None:
         super().__init__()
@@ -106,7 +129,8 @@ class PromptHeadGraph(nn.Module):
         h_user, h_item, row_user, shared, specific = representation_of(arrays)
         events = Events(arrays["events"], arrays["known"]) if "events" in arrays else None
         seen = Representation(join(h_user, h_item, row_user), shared, specific, None, events)
-        return (self.bank(seen, arrays),)
+        bank = {name.removeprefix(_HELD): tensor for name, tensor in arrays.items()}
+        return (self.bank.scores(seen, bank),)
 
 
 def representation_of(
@@ -134,6 +158,17 @@ def representation_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:
     specs.append(TensorSpec("specific", "float32", ("N", shape.tasks, shape.width)))
     specs.append(TensorSpec("row_user", "int32", ("N",)))
     return tuple(specs)
+
+
+def prepared_specs(
+    bank: PromptBank | DtrnPromptBank, stacked: Sequence[TensorSpec]
+) -> tuple[TensorSpec, ...]:
+    """What a bank prepares of P prompts, whose own tensors are stacked."""
+    prepared = bank.prepared({spec.name: example(spec) for spec in stacked})
+    return tuple(
+        TensorSpec(_HELD + name, "float32", ("P", *tensor.shape[1:]))
+        for name, tensor in prepared.items()
+    )
 
 
 def event_specs(model: MultiTaskModel) -> tuple[TensorSpec, ...]:

@@ -16,16 +16,20 @@ from onnx import NodeProto
 from export.rewrite import consumers, dependence, with_nodes
 
 _ROW_USER = "row_user"
+_ROWS = "N"
 _BROADCASTING = {"Add", "Mul", "Sub"}
 
 
 def for_one_user(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same outputs for U = 1; row_user stays an input only where it is still needed."""
     hangs_on, read_by = dependence(model), consumers(model)
+    by_row = _by_row(model)
     instead: dict[str, str] = {}
     nodes = []
     for node in model.graph.node:
-        if _is_user_gather(node, hangs_on) and _is_broadcast(node.output[0], hangs_on, read_by):
+        if _is_user_gather(node, hangs_on) and _is_broadcast(
+            node.output[0], (hangs_on, read_by), by_row
+        ):
             instead[node.output[0]] = node.input[0]
             continue
         copy = NodeProto()
@@ -42,17 +46,24 @@ def _is_user_gather(node: NodeProto, hangs_on: Mapping[str, frozenset[str]]) -> 
 
 def _is_broadcast(
     name: str,
-    hangs_on: Mapping[str, frozenset[str]],
-    read_by: Mapping[str, Sequence[NodeProto]],
+    known: tuple[Mapping[str, frozenset[str]], Mapping[str, Sequence[NodeProto]]],
+    by_row: frozenset[str],
 ) -> bool:
     """Whether each reader broadcasts it against something that has all rows."""
+    hangs_on, read_by = known
     readers = read_by.get(name, ())
     return bool(readers) and all(
         node.op_type in _BROADCASTING
-        and any(_has_rows(hangs_on.get(other)) for other in node.input if other != name)
+        and any(by_row & hangs_on.get(other, frozenset()) for other in node.input if other != name)
         for node in readers
     )
 
 
-def _has_rows(inputs: frozenset[str] | None) -> bool:
-    return inputs is not None and any(name.startswith("item_") for name in inputs)
+def _by_row(model: onnx.ModelProto) -> frozenset[str]:
+    """The inputs that have a row each."""
+    return frozenset(
+        value.name
+        for value in model.graph.input
+        if value.name != _ROW_USER
+        and any(dim.dim_param == _ROWS for dim in value.type.tensor_type.shape.dim)
+    )

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from contract.bundle import Bundle
 from contract.manifest import ITEM_ROWS, GraphSpec
 from contract.schema import FeatureSchema
 from export.errors import ParityError
@@ -42,7 +43,17 @@ class Graphs:
     folder: Path
     backbone: GraphSpec
     heads: Mapping[str, GraphSpec]
+    prompt_form: GraphSpec | None
     prompt_head: GraphSpec
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """The graphs of an exported bundle."""
+        manifest = bundle.manifest
+        heads = {task.name: task.graph for task in manifest.tasks}
+        return cls(
+            bundle.folder, manifest.backbone, heads, manifest.prompt_form, manifest.prompt_head
+        )
 
 
 class Sessions:
@@ -50,11 +61,17 @@ class Sessions:
 
     def __init__(self, graphs: Graphs) -> None:
         specs = {"backbone": graphs.backbone, "prompts": graphs.prompt_head}
+        if graphs.prompt_form is not None:
+            specs["form"] = graphs.prompt_form
         specs |= {f"head {task}": spec for task, spec in graphs.heads.items()}
         self._sessions = {name: GraphSession(graphs.folder, s) for name, s in specs.items()}
 
     def run(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
         return self._sessions[name].run(arrays)
+
+    def prepared(self, bank: Arrays) -> Arrays:
+        """P prompts' tensors as the prompt head takes them."""
+        return self.run("form", bank) if "form" in self._sessions else bank
 
     def represent(self, arrays: Arrays) -> Arrays:
         return {**self.run("backbone", arrays), "row_user": arrays["row_user"]}
@@ -69,7 +86,7 @@ def check_parity(
         ParityError: a difference above the tolerance, a wrong shape or a value that is not finite.
     """
     sessions = Sessions(graphs)
-    bank = _stack(prompts)
+    bank = sessions.prepared(_stack(prompts))
     worst = 0.0
     for call, arrays in calls(model.schema):
         expected = expected_scores(model, prompts, arrays)

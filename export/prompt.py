@@ -130,8 +130,8 @@ def _prove(bundle: Bundle, prompt: Prompt) -> None:
     """What the service will do with the file, done before it leaves."""
     manifest = bundle.manifest
     prompt.check_fits(manifest)
-    sessions = Sessions(Graphs(bundle.folder, manifest.backbone, {}, manifest.prompt_head))
-    bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
+    sessions = Sessions(Graphs.of(bundle))
+    bank = sessions.prepared({name: t[np.newaxis] for name, t in prompt.tensors.items()})
     representation = sessions.represent(dict(prompt.golden_inputs))
     found = sessions.run("prompts", {**representation, **bank})["scores"][:, 0]
     worst = float(np.abs(found - prompt.golden_scores).max())

@@ -1,5 +1,6 @@
 """The graphs that answer a request, and the gate that 8 bits must pass.
 
+prompt head --for_one_user--> the same for one user
 backbone + heads --composed, folded, for_one_user, tabulated--> exact --quantised--> candidate
 held-out rows, both graphs --quality.py--> Evidence per task --> Serving in the manifest
 """
@@ -22,6 +23,17 @@ from export.rewrite import folded
 from training.dataset import Dataset
 
 EXACT_FILE, QUANTISED_FILE = "serving.onnx", "serving.int8.onnx"
+PROMPTS_FILE = "serving.prompts.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A model's graphs for any number of users, in memory."""
+
+    backbone: onnx.ModelProto
+    heads: Mapping[str, onnx.ModelProto]
+    prompt_form: onnx.ModelProto
+    prompt_head: onnx.ModelProto
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,7 @@ class ServingOptions:
 
 
 def write_serving(
-    graphs: tuple[onnx.ModelProto, Mapping[str, onnx.ModelProto]],
+    traced: Traced,
     held_out: Dataset,
     folder: GraphFolder,
     options: ServingOptions,
@@ -50,23 +62,27 @@ def write_serving(
     """Write the exact graph, and the 8-bit one if it passes the gate.
 
     Args:
-        graphs: the backbone, and the head of each task.
+        traced: the graphs for any number of users.
         held_out: rows that no weight was fitted to, encoded by the bundle's lookups.
         folder: where the bundle is written.
         options: budget and limits.
     """
-    model = for_one_user(folded(composed(*graphs)))
+    model = for_one_user(folded(composed(traced.backbone, traced.heads)))
     tables = None
     if held_out.item_rows is not None:
         tables = tabulated(model, held_out.lookups.items, options.table_bytes)
     exact = model if tables is None else tables
-    made = Serving(exact=folder.write(exact, EXACT_FILE), table_bytes=size_bytes(exact))
+    made = Serving(
+        exact=folder.write(exact, EXACT_FILE),
+        table_bytes=size_bytes(exact),
+        prompt_head=folder.write(for_one_user(traced.prompt_head), PROMPTS_FILE),
+    )
     candidate = quantised(exact) if options.quantise else None
     if candidate is None:
         return made
     spec = folder.write(candidate, QUANTISED_FILE)
     pair = (ServingSession(folder.folder, made.exact), ServingSession(folder.folder, spec))
-    evidence, drift = compare(pair, held_out, list(graphs[1]))
+    evidence, drift = compare(pair, held_out, list(traced.heads))
     passed = all(_passes(e, options) for e in evidence)
     if not passed:
         folder.remove(QUANTISED_FILE)

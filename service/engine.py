@@ -3,6 +3,7 @@
     arrays of one user --serving.onnx--> (N, T), all pre-trained tasks, and the representation
     arrays --backbone.onnx--> representation --heads/<task>.onnx--> (N,), one pre-trained task
                                              --prompt_head.onnx---> (N, P), all grafted tasks
+    a prompt's tensors --prompt_form.onnx--> what the prompt head reads of it, once per graft
 
 The only file that knows onnxruntime. Runs release the GIL, so a few threads share the sessions.
 """
@@ -81,6 +82,9 @@ class Engine:
         self._backbone = graphs[manifest.backbone.file]
         self._prompt_head = graphs[manifest.prompt_head.file]
         self._serving = None if serving is None else graphs[serving.file]
+        form, one_user = manifest.prompt_form, manifest.serving and manifest.serving.prompt_head
+        self._prompt_form = None if form is None else graphs[form.file]
+        self._prompts_of_one = graphs[one_user.file] if one_user else self._prompt_head
         self.provider = self._backbone.provider
         self.by_row = self._serving is not None and ITEM_ROWS in self._serving.inputs
         self.quantised = manifest.serving is not None and serving == manifest.serving.quantised
@@ -112,8 +116,19 @@ class Engine:
         if manifest.serving is not None:  # bundles made before there was one have none
             serving = manifest.serving.graph(exact=exact)
             specs.append(serving)
+        since = (manifest.prompt_form, manifest.serving and manifest.serving.prompt_head)
+        specs += [spec for spec in since if spec]  # in bundles of format 3
         graphs = {spec.file: _Graph.open(bundle, spec, providers, threads) for spec in specs}
         return cls(manifest, graphs, serving)
+
+    def prepared(
+        self, tensors: Mapping[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """One prompt's tensors as a bank holds them, without P."""
+        if self._prompt_form is None:
+            return dict(tensors)
+        alone = {name: tensor[np.newaxis] for name, tensor in tensors.items()}
+        return {n: t[0] for n, t in self._prompt_form.run(alone, Cancellation()).items()}
 
     def answer(
         self,
@@ -141,7 +156,8 @@ class Engine:
             found["row_user"] = arrays["row_user"]
             columns = np.ascontiguousarray(found[SCORES].T)
             scores = {task: columns[self._column[task]] for task in heads}
-            return Scored(scores, self._prompts(found, bank, cancellation))
+            prompts = _prompts(self._prompts_of_one, found, bank, cancellation)
+            return Scored(scores, prompts)
 
     def run(
         self,
@@ -155,7 +171,7 @@ class Engine:
         Args:
             arrays: the backbone's inputs.
             heads: pre-trained tasks.
-            bank: prompts with a leading P, or None for no grafted task.
+            bank: prepared prompts with a leading P, or None for no grafted task.
             cancellation: ends the run early.
 
         Raises:
@@ -167,26 +183,28 @@ class Engine:
             scores = {
                 task: self._heads[task].run(representation, cancellation)["score"] for task in heads
             }
-            return Scored(scores, self._prompts(representation, bank, cancellation))
+            prompts = _prompts(self._prompt_head, representation, bank, cancellation)
+            return Scored(scores, prompts)
 
-    def _prompts(
-        self,
-        representation: FeatureArrays,
-        bank: Mapping[str, NDArray[np.float32]] | None,
-        cancellation: Cancellation,
-    ) -> NDArray[np.float32]:
-        """(N, P). A prompt that is alone runs beside itself.
 
-        For a single row the runtime has another kernel, which adds in another order: without this
-        the first grafted task would move by a last bit when the second one comes.
-        """
-        if bank is None:
-            return np.empty((len(representation["row_user"]), 0), dtype=np.float32)
-        alone = len(next(iter(bank.values()))) == 1
-        if alone:
-            bank = {name: array.repeat(2, axis=0) for name, array in bank.items()}
-        scores = self._prompt_head.run({**representation, **bank}, cancellation)[SCORES]
-        return scores[:, :1] if alone else scores
+def _prompts(
+    graph: _Graph,
+    representation: FeatureArrays,
+    bank: Mapping[str, NDArray[np.float32]] | None,
+    cancellation: Cancellation,
+) -> NDArray[np.float32]:
+    """(N, P). A prompt that is alone runs beside itself.
+
+    For a single row the runtime has another kernel, which adds in another order: without this
+    the first grafted task would move by a last bit when the second one comes.
+    """
+    if bank is None:
+        return np.empty((len(representation["row_user"]), 0), dtype=np.float32)
+    alone = len(next(iter(bank.values()))) == 1
+    if alone:
+        bank = {name: array.repeat(2, axis=0) for name, array in bank.items()}
+    scores = graph.run({**representation, **bank}, cancellation)[SCORES]
+    return scores[:, :1] if alone else scores
 
 
 class _Graph:

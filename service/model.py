@@ -8,15 +8,18 @@ A snapshot names the model it runs on, so whoever took a snapshot never meets an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.bundle import Bundle
 from contract.errors import CorruptBundle
 from contract.manifest import Manifest
+from contract.schema import TensorSpec
 from service.backbone import BundleRef
-from service.bank import PromptBank
+from service.bank import PromptBank, Slot
 from service.bundle_shelf import reference
 from service.encoder import Encoder
 from service.engine import Cancellation, Engine
@@ -79,8 +82,24 @@ class Model:
             heads=tuple(task.name for task in manifest.tasks),
             encoder=Encoder(bundle.lookups, by_row=engine.by_row),
             engine=engine,
-            bank=PromptBank(manifest.prompt_tensors, limit=running.max_prompts),
+            bank=PromptBank(_held(manifest), limit=running.max_prompts),
         )
+
+    def hold(self, tensors: Mapping[str, NDArray[np.float32]]) -> Slot:
+        """Put a prompt into the bank, in the form in which it scores.
+
+        Raises:
+            TooLarge: no slot is left.
+        """
+        return self.bank.fill(self.engine.prepared(tensors))
+
+
+def _held(manifest: Manifest) -> tuple[TensorSpec, ...]:
+    """One prompt's tensors in the form in which they score, without P."""
+    form = manifest.prompt_form
+    if form is None:
+        return manifest.prompt_tensors
+    return tuple(TensorSpec(spec.name, spec.dtype, spec.shape[1:]) for spec in form.outputs)
 
 
 def replay_golden(bundle: Bundle, model: Model) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from contract.errors import PromptMisfit
 from contract.prompt import Prompt, read_prompt
+from service.bank import Slot
 from service.engine import Cancellation
 from service.errors import DeadlineExceeded, TaskRejected
 from service.model import Model
@@ -90,8 +91,8 @@ def _prove(
             expected=name,
         )
     prompt.check_fits(model.manifest)
-    difference = _replay(model, prompt)
-    slot = model.bank.fill(prompt.tensors)
+    slot = model.hold(prompt.tensors)  # free again with the error of a prompt that fails
+    difference = _replay(model, prompt, slot)
     checks: Checks = {
         "signature": signer or "not asked for",
         "format": "passed",
@@ -105,9 +106,9 @@ def _prove(
     return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
 
-def _replay(model: Model, prompt: Prompt) -> float:
+def _replay(model: Model, prompt: Prompt, slot: Slot) -> float:
     """Score the golden rows as live traffic will be; the largest difference."""
-    bank = {name: tensor[np.newaxis] for name, tensor in prompt.tensors.items()}
+    bank = model.bank.select([slot])
     cancellation = Cancellation()
     limit = threading.Timer(_REPLAY_LIMIT_S, cancellation.cancel)
     limit.start()

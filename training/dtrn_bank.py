@@ -22,7 +22,8 @@ from training.representation import Representation
 from training.split import Split
 
 CONDITIONED = "conditioned"  # a tensor that none but such prompts have
-_ONLY_CONDITIONED = {CONDITIONED, "condition", "refine", "choice", "own_key"}  # up to a dot
+_READ_HERE = {CONDITIONED, "condition", "refine", "choice"}  # up to a dot
+_ONLY_CONDITIONED = _READ_HERE | {"own_key"}
 
 
 class DtrnPromptBank(nn.Module):
@@ -41,14 +42,26 @@ class DtrnPromptBank(nn.Module):
 
     def forward(self, seen: Representation, bank: Mapping[str, Tensor]) -> Tensor:
         """(N, P) probabilities; seen holds events, bank the stacked tensors of P prompts."""
+        return self.scores(seen, self.prepared(bank))
+
+    def prepared(self, bank: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As PromptBank.prepared, and what conditions the prompts."""
+        own = {
+            name: tensor.unsqueeze(1) if name.startswith("refine.b") else tensor
+            for name, tensor in bank.items()
+            if name.partition(".")[0] in _READ_HERE
+        }
+        return self.heads.prepared(bank) | own
+
+    def scores(self, seen: Representation, bank: Mapping[str, Tensor]) -> Tensor:
+        """(N, P) probabilities; seen holds events, bank is prepared."""
         on = bank[CONDITIONED].unsqueeze(-1)  # (P, 1, 1)
         r_new = self._refined(seen, bank)
         r = on * r_new + (1.0 - on) * seen.h.materialised()  # (P, N, Dh)
         choice = (r @ bank["choice.w"]).flatten(0, 1).unsqueeze(0)  # (1, P * N, X)
         own = own_source(self.model, Split.rows(r.flatten(0, 1)), choice)  # (P * N, m)
         of_row = replace(seen, h=Split.rows(r))
-        scores: Tensor = self.heads(of_row, bank, own.view(*r.shape[:2], own.shape[-1]))
-        return scores
+        return self.heads.scores(of_row, bank, own.view(*r.shape[:2], own.shape[-1]))
 
     def _refined(self, seen: Representation, bank: Mapping[str, Tensor]) -> Tensor:
         """r_new, (P, N, Dh)."""

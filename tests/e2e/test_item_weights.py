@@ -48,14 +48,14 @@ def test_items_weigh_in_the_service_what_they_weigh_in_training(tmp_path: Path) 
     assert np.abs(found - want).max() < bundle.manifest.tolerance
 
     model = Model.open(bundle, Running())
-    slot = model.bank.fill(prompt.tensors)
+    slot = model.hold(prompt.tensors)
     request = ScoreRequest(user_id="user-1", item_ids=[100, 101, 777])
     arrays = model.encoder.encode(request, NO_FEATURES)
     served = model.engine.answer(arrays, (), model.bank.select([slot]), Cancellation()).prompts
     weighed = dict(prompt.tensors)
     weighed["item.weights"] = prompt.tensors["item.weights"] + np.float32(1.0)
     other = model.engine.answer(
-        arrays, (), model.bank.select([model.bank.fill(weighed)]), Cancellation()
+        arrays, (), model.bank.select([model.hold(weighed)]), Cancellation()
     ).prompts
     logit = np.log(other / (1 - other)) - np.log(served / (1 - served))
     assert np.allclose(logit, 2.0, atol=1e-3)  # two fields, a weight each

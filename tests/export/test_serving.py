@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from contract.bundle import Bundle, open_bundle
-from contract.manifest import ITEM_ROWS, Manifest
+from contract.manifest import ITEM_ROWS, GraphSpec, Manifest
 from export.catalogue import tabulated
 from export.composed import composed
 from export.evaluate import evaluate_bundle
@@ -22,18 +22,16 @@ from export.parity import Graphs, Sessions
 from export.quality import ServingSession, compare
 from export.quantise import quantised
 from export.rewrite import folded
-from export.serving import QUANTISED_FILE, ServingOptions, write_serving
+from export.serving import QUANTISED_FILE, ServingOptions, Traced, write_serving
 from tests.builders import WIDE, WIDE_CONFIG, exported
 from training.dataset import Dataset
-
-Models = tuple[onnx.ModelProto, dict[str, onnx.ModelProto]]
 
 
 @dataclass(frozen=True, slots=True)
 class Wide:
     bundle: Bundle
     held_out: Dataset
-    models: Models
+    models: Traced
 
     @property
     def manifest(self) -> Manifest:
@@ -44,9 +42,19 @@ class Wide:
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Wide:
     folder = tmp_path_factory.mktemp("wide")
     _, prepared, result = exported(folder, folder / "bundle", WIDE_CONFIG)
-    heads = {t.name: onnx.load(result.folder / t.graph.file) for t in result.manifest.tasks}
-    backbone = onnx.load(result.folder / result.manifest.backbone.file)
-    return Wide(open_bundle(result.folder), prepared.test, (backbone, heads))
+    manifest = result.manifest
+
+    def load(spec: GraphSpec | None) -> onnx.ModelProto:
+        assert spec is not None
+        return onnx.load(result.folder / spec.file)
+
+    models = Traced(
+        backbone=load(manifest.backbone),
+        heads={t.name: load(t.graph) for t in manifest.tasks},
+        prompt_form=load(manifest.prompt_form),
+        prompt_head=load(manifest.prompt_head),
+    )
+    return Wide(open_bundle(result.folder), prepared.test, models)
 
 
 def both_ways(wide: Wide, model: onnx.ModelProto, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -56,29 +64,26 @@ def both_ways(wide: Wide, model: onnx.ModelProto, folder: Path) -> tuple[np.ndar
     rows = np.arange(7, dtype=np.int32)
     arrays = arrays_of(inputs) | wide.bundle.lookups.items.arrays(rows)
     arrays |= {ITEM_ROWS: rows, "row_user": np.zeros(7, dtype=np.int32)}
-    manifest = wide.manifest
-    heads = {task.name: task.graph for task in manifest.tasks}
-    graphs = Graphs(wide.bundle.folder, manifest.backbone, heads, manifest.prompt_head)
-    sessions = Sessions(graphs)
+    sessions = Sessions(Graphs.of(wide.bundle))
     seen = sessions.represent(arrays)
-    single = [sessions.run(f"head {task}", seen)["score"] for task in heads]
+    single = [sessions.run(f"head {t.name}", seen)["score"] for t in wide.manifest.tasks]
     return session.scores(arrays), np.stack(single, axis=1)
 
 
 def test_one_graph_scores_as_backbone_and_heads_do(wide: Wide, tmp_path: Path) -> None:
-    found, want = both_ways(wide, composed(*wide.models), tmp_path)
+    found, want = both_ways(wide, composed(wide.models.backbone, wide.models.heads), tmp_path)
     np.testing.assert_array_equal(found, want)
 
 
 def test_for_one_user_nothing_is_gathered_and_nothing_changes(wide: Wide, tmp_path: Path) -> None:
-    model = for_one_user(folded(composed(*wide.models)))
+    model = for_one_user(folded(composed(wide.models.backbone, wide.models.heads)))
     assert "row_user" not in [value.name for value in model.graph.input]
     found, want = both_ways(wide, model, tmp_path)
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-6)
 
 
 def test_tables_take_the_place_of_all_item_inputs(wide: Wide, tmp_path: Path) -> None:
-    model = for_one_user(folded(composed(*wide.models)))
+    model = for_one_user(folded(composed(wide.models.backbone, wide.models.heads)))
     over_rows = tabulated(model, wide.bundle.lookups.items, 1 << 20)
     assert over_rows is not None
     names = [value.name for value in over_rows.graph.input]
@@ -89,7 +94,7 @@ def test_tables_take_the_place_of_all_item_inputs(wide: Wide, tmp_path: Path) ->
 
 
 def test_tables_larger_than_the_budget_are_not_made(wide: Wide) -> None:
-    model = for_one_user(folded(composed(*wide.models)))
+    model = for_one_user(folded(composed(wide.models.backbone, wide.models.heads)))
     size = wide.manifest.serving.table_bytes if wide.manifest.serving else 0
     items = wide.bundle.lookups.items
     assert tabulated(model, items, size - 1000) is None
@@ -97,14 +102,14 @@ def test_tables_larger_than_the_budget_are_not_made(wide: Wide) -> None:
 
 
 def test_8_bits_are_near_the_exact_scores_and_not_equal(wide: Wide, tmp_path: Path) -> None:
-    model = quantised(for_one_user(folded(composed(*wide.models))))
+    model = quantised(for_one_user(folded(composed(wide.models.backbone, wide.models.heads))))
     assert model is not None
     found, want = both_ways(wide, model, tmp_path)
     assert 0 < np.abs(found - want).max() < 0.01
 
 
 def test_a_graph_of_small_products_is_not_quantised(wide: Wide) -> None:
-    head = next(iter(wide.models[1].values()))
+    head = next(iter(wide.models.heads.values()))
     assert quantised(folded(head)) is None
 
 

@@ -1,15 +1,20 @@
-"""How long a prompt's golden rows may take, and what does not count as theirs."""
+"""How long a prompt's golden rows may take, and what is left of one that fails them."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
+from contract.errors import PromptMisfit
+from contract.prompt import read_prompt, write_prompt
 from service import prover
+from service.bank import PromptBank
 from service.engine import Cancellation
 from service.errors import DeadlineExceeded, TaskRejected
 from service.prover import PromptProver
@@ -36,6 +41,21 @@ async def test_golden_rows_that_take_too_long_are_refused(
         monkeypatch.setattr(model.engine, "run", endless)
         with pytest.raises(TaskRejected, match=r"not scored within 0\.1 s"):
             await PromptProver().prove(model, "share", prompt_bytes("share"))
+
+
+async def test_a_prompt_that_fails_its_golden_rows_leaves_its_slot_to_others(
+    tmp_path: Path,
+) -> None:
+    good = read_prompt(prompt_bytes("share"))
+    wrong = good.golden_scores + np.float32(1e-3)
+    lying = write_prompt(good.header, good.tensors, good.golden_inputs, wrong)
+    async with tiny(tmp_path) as world:
+        live = world.registry.snapshot.model
+        model = replace(live, bank=PromptBank(live.manifest.prompt_tensors, limit=1))
+        for _ in range(3):
+            with pytest.raises(PromptMisfit, match="golden rows score"):
+                await PromptProver().prove(model, "share", lying)
+        await PromptProver().prove(model, "share", prompt_bytes("share"))
 
 
 async def test_a_store_that_takes_its_time_makes_no_prompt_slow(tmp_path: Path) -> None:

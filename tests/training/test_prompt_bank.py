@@ -46,8 +46,9 @@ def test_a_bank_column_does_not_depend_on_the_others() -> None:
         return scores
 
     everyone = columns([0, 1, 2, 3])
-    assert torch.equal(columns([0, 1, 2]), everyone[:, :3])
-    assert torch.equal(columns([3, 1]), everyone[:, [3, 1]])
+    # To the bit where it is served (tests/export/test_prompt.py); PyTorch's kernels go by shape.
+    assert_close(columns([0, 1, 2]), everyone[:, :3], rtol=0, atol=1e-6)
+    assert_close(columns([3, 1]), everyone[:, [3, 1]], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("user", "item"), [(0, 5), (5, 0)])
