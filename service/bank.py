@@ -9,6 +9,8 @@ on an older snapshot keeps reading what it started with.
 
 from __future__ import annotations
 
+import math
+import mmap
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -39,8 +41,7 @@ class PromptBank:
         self._limit = limit
         self._lock = threading.Lock()
         self._arrays: dict[str, NDArray[np.float32]] = {
-            spec.name: np.zeros((min(capacity, limit), *map(int, spec.shape)), dtype=np.float32)
-            for spec in specs
+            spec.name: _pages((min(capacity, limit), *map(int, spec.shape))) for spec in specs
         }
         # The one that was freed last is taken first: memory never used stays untouched.
         self._free = [*reversed(range(min(capacity, limit)))]
@@ -86,8 +87,19 @@ class PromptBank:
             raise TooLarge(f"{old} prompts are live, the limit: remove one or raise it")
         grown = {}
         for name, array in self._arrays.items():
-            larger = np.zeros((new, *array.shape[1:]), dtype=np.float32)
+            larger = _pages((new, *array.shape[1:]))
             larger[:old] = array
             grown[name] = larger
         self._arrays = grown
         self._free.extend(reversed(range(old, new)))
+
+
+def _pages(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros of the kernel's own: no page is taken before a prompt comes, none kept when they go.
+
+    malloc keeps a freed array of some megabytes in the arena of a thread and cuts the next one out
+    of it, whose zeros are then written, a page for every slot that nobody uses yet.
+    """
+    size_bytes = max(math.prod(shape), 1) * np.dtype(np.float32).itemsize
+    pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.ndarray(shape, dtype=np.float32, buffer=pages)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,3 +71,22 @@ def test_the_limit_is_a_limit() -> None:
     with pytest.raises(TooLarge, match="3 prompts are live"):
         bank.fill(prompt(9))
     assert values(bank, slots) == [0, 1, 2]
+
+
+def test_a_slot_that_was_never_filled_takes_no_memory() -> None:
+    """Growing frees arrays of all sizes; none of them may be written over for the next one."""
+    before = resident_bytes()
+    bank = PromptBank((TensorSpec("w", "float32", (64, 64)),), limit=4096)
+    one = {"w": np.ones((64, 64), np.float32)}
+    slots = [bank.fill(one) for _ in range(1025)]
+    filled = sum(one["w"].nbytes for _ in slots)
+    assert bank.spare == 4096 - 1025
+    assert resident_bytes() - before < 1.25 * filled
+    del slots, bank
+    gc.collect()
+    assert resident_bytes() - before < 0.25 * filled
+
+
+def resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])
