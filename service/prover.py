@@ -19,7 +19,7 @@ import numpy as np
 
 from contract.errors import PromptMisfit
 from contract.prompt import Prompt, read_prompt
-from service.bank import Slot
+from service.bank import Arrays
 from service.engine import Cancellation
 from service.errors import DeadlineExceeded, TaskRejected
 from service.model import Model
@@ -91,8 +91,9 @@ def _prove(
             expected=name,
         )
     prompt.check_fits(model.manifest)
-    slot = model.hold(prompt.tensors)  # free again with the error of a prompt that fails
-    difference = _replay(model, prompt, slot)
+    prepared = model.engine.prepared(prompt.tensors)
+    difference = _replay(model, prompt, prepared)
+    slot = model.bank.fill(prepared)
     checks: Checks = {
         "signature": signer or "not asked for",
         "format": "passed",
@@ -106,9 +107,9 @@ def _prove(
     return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
 
-def _replay(model: Model, prompt: Prompt, slot: Slot) -> float:
+def _replay(model: Model, prompt: Prompt, prepared: Arrays) -> float:
     """Score the golden rows as live traffic will be; the largest difference."""
-    bank = model.bank.select([slot])
+    bank = {name: tensor[np.newaxis] for name, tensor in prepared.items()}
     cancellation = Cancellation()
     limit = threading.Timer(_REPLAY_LIMIT_S, cancellation.cancel)
     limit.start()

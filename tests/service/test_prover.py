@@ -43,7 +43,7 @@ async def test_golden_rows_that_take_too_long_are_refused(
             await PromptProver().prove(model, "share", prompt_bytes("share"))
 
 
-async def test_a_prompt_that_fails_its_golden_rows_leaves_its_slot_to_others(
+async def test_a_prompt_that_fails_its_golden_rows_takes_no_slot(
     tmp_path: Path,
 ) -> None:
     good = read_prompt(prompt_bytes("share"))
