@@ -27,6 +27,7 @@ from service.api.health import health_router, live_router
 from service.api.live import figures_router, playground_router
 from service.api.oip import INFER_PATHS, InferRoute, oip_models_router, oip_server_router
 from service.api.ports import Backbones, Events, Grafting, Scores, Tasks
+from service.api.quick_score import QuickScore
 from service.api.routing import routing_router
 from service.api.score import ScoreRoute
 from service.api.tasks import schema_router, tasks_router
@@ -35,9 +36,10 @@ from service.gate import Gate
 from service.live_figures import FleetFigures, OwnFigures
 from service.metrics import Metrics
 from service.openapi import admin_document, public_document
+from service.scoring import Scorer
 from service.settings import Settings
 from service.signature import Signature
-from service.timeline import request_timeline
+from service.timeline import Timeline
 from service.tracing import Traces, open_traces
 
 _GATED = ("/v1/score", "/v1/events", *INFER_PATHS)
@@ -51,6 +53,7 @@ class Parts:
         start: connects the stores, restores the wanted tasks, warms up; raises if it cannot.
         stop: lets go of all of it; called once, also when start failed.
         worker: this process among all that follow the task store.
+        quick: the scorer, where short runs are done in place.
     """
 
     schema: FeatureSchema
@@ -62,6 +65,7 @@ class Parts:
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
     worker: str = ""
+    quick: Scorer | None = None
 
 
 async def granted() -> None:
@@ -73,13 +77,13 @@ class Service:
     """One process's service: two applications over the same objects.
 
     Attributes:
-        turn_away: answers for the public port what need not even be begun.
+        door: of the public port.
     """
 
     settings: Settings
     public: ASGIApp
     admin: ASGIApp
-    turn_away: Doorkeeper
+    door: Doorkeeper
     gate: Gate
     metrics: Metrics
     parts: Parts
@@ -124,11 +128,14 @@ def create_service(
     figures = figures or OwnFigures(metrics)
     decoder = RequestDecoder(parts.schema, settings)
     public, direct = _public(settings, gate, metrics, parts, figures, decoder)
+    quick = None
+    if parts.quick is not None and watch is None:  # a trace follows the whole way
+        quick = QuickScore(parts.quick, decoder, gate, metrics, stamp, settings.max_body_bytes)
     return Service(
         settings=settings,
         public=Boundary(public, direct, metrics, stamp, watch),
         admin=Boundary(_admin(settings, gate, parts, figures, decoder), {}, metrics, stamp, watch),
-        turn_away=Doorkeeper(gate, _GATED, metrics),
+        door=Doorkeeper(gate, _GATED, metrics, quick),
         gate=gate,
         metrics=metrics,
         parts=parts,
@@ -192,10 +199,9 @@ def _stamp(settings: Settings, gate: Gate, parts: Parts) -> Stamp:
         always = ((b"x-worker", parts.worker.encode()),)
     leaving = (*always, (b"connection", b"close"))
 
-    def stamp() -> Headers:
+    def stamp(timeline: Timeline) -> Headers:
         headers = leaving if gate.state == "draining" else always
-        timeline = request_timeline.get() if settings.server_timing else None
-        if timeline is None:
+        if not settings.server_timing:
             return headers
         return (*headers, (b"server-timing", timeline.server_timing()))
 

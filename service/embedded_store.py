@@ -88,6 +88,12 @@ class EmbeddedStore:
     async def read(
         self, user: str, items: Sequence[str] = (), known: UserFeatures | None = None
     ) -> UserFeatures:
+        return self.read_now(user, items, known)
+
+    def read_now(
+        self, user: str, items: Sequence[str] = (), known: UserFeatures | None = None
+    ) -> UserFeatures:
+        """What read does; on the event loop as well."""
         found: dict[bytes, bytes] = {}
         with _failures():
             self._look_for_changes()

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from service.engine import Cancellation
 from service.threads import give_way
@@ -31,7 +31,20 @@ _SHORT_S = 0.005
 _MEMORY = 0.25  # weight of the newest run that was timed
 _TIMED = 8  # one of so many: the clock is a call to the system
 Answer = TypeVar("Answer")
-_Waiting = tuple[Callable[[], Any], asyncio.Future[Any], float]
+Given_contra = TypeVar("Given_contra", contravariant=True)
+
+
+class Asker(Protocol[Given_contra]):
+    """Who waits for a run: a future, or what takes the part of one."""
+
+    def done(self) -> bool:
+        """Whether it waits no more."""
+
+    def set_result(self, result: Given_contra, /) -> None: ...
+    def set_exception(self, exception: Exception, /) -> None: ...
+
+
+_Waiting = tuple[Callable[[], Any], Asker[Any], float]
 
 
 class EnginePool:
@@ -51,7 +64,7 @@ class EnginePool:
         self.executor = ThreadPoolExecutor(
             threads, thread_name_prefix="engine", initializer=give_way, initargs=(nice,)
         )
-        self._in_place = threads == 1 and nice == 0
+        self.runs_in_place = threads == 1 and nice == 0
         self._waiting: deque[_Waiting] = deque()
         self._s_per_work = 0.0  # 0: nothing has run yet
         self._runs = 0
@@ -69,14 +82,11 @@ class EnginePool:
         Raises:
             TimeoutError: see the module.
         """
-        cancellation = Cancellation()
-        run = partial(self._timed, call, work, cancellation)
+        run = partial(self._timed, call, work, cancellation := Cancellation())
         loop = asyncio.get_running_loop()
-        if self._in_place and 0.0 < work * self._s_per_work <= _SHORT_S:
+        if self.in_place(work):
             answer: asyncio.Future[Answer] = loop.create_future()
-            if not self._waiting:
-                loop.call_soon(self._run_waiting)
-            self._waiting.append((run, answer, until))
+            self._queue(run, until, answer)
             return await answer
         async with asyncio.timeout_at(None if until == math.inf else until):
             try:
@@ -84,6 +94,21 @@ class EnginePool:
             except asyncio.CancelledError:
                 cancellation.cancel()
                 raise
+
+    def in_place(self, work: int) -> bool:
+        """Whether so much is run without a thread."""
+        return self.runs_in_place and 0.0 < work * self._s_per_work <= _SHORT_S
+
+    def run_soon(
+        self, call: Callable[[Cancellation], Answer], work: int, until: float, asker: Asker[Answer]
+    ) -> None:
+        """Run in place what may be, after all that waits already, and tell the asker."""
+        self._queue(partial(self._timed, call, work, Cancellation()), until, asker)
+
+    def _queue(self, run: Callable[[], Answer], until: float, asker: Asker[Answer]) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._run_waiting)
+        self._waiting.append((run, asker, until))
 
     def _timed(
         self, call: Callable[[Cancellation], Answer], work: int, cancellation: Cancellation
@@ -102,15 +127,15 @@ class EnginePool:
         """Whatever waits, one after another; the rest in the loop's next round."""
         end = time.perf_counter() + _SHORT_S
         while self._waiting and time.perf_counter() < end:
-            run, answer, until = self._waiting.popleft()
-            if answer.done():
+            run, asker, until = self._waiting.popleft()
+            if asker.done():
                 continue  # its caller left
             try:
                 if time.monotonic() > until:
                     raise TimeoutError
-                answer.set_result(run())
+                asker.set_result(run())
             except Exception as err:  # whoever waits is told
-                answer.set_exception(err)
+                asker.set_exception(err)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._run_waiting)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
 from service.errors import StoreUnavailable
-from service.features import NO_FEATURES, Event, FeatureStore, UserFeatures
+from service.features import NO_FEATURES, Event, FeatureStore, ReadNow, UserFeatures
 from service.messages import Degraded
 from service.near_cache import NearCache, NearCacheOptions
 
@@ -33,6 +33,7 @@ class FeatureLadder:
         budget_s: if the store keeps to one by itself, only a shorter limit is set here.
         lag_s: a copy this young is given without asking. Above 0, an event stored through another
             process may be unseen that long; one stored through this process is always seen.
+        now: the store's read, where it has one that does not wait.
     """
 
     def __init__(
@@ -41,17 +42,22 @@ class FeatureLadder:
         cache: NearCache | None = None,
         budget_s: float = math.inf,
         lag_s: float = 0.0,
+        now: ReadNow | None = None,
     ) -> None:
         self._store = store
         self._cache = cache or NearCache(NearCacheOptions())
         self._budget_s = budget_s
         self._lag_s = lag_s
+        self._now = now
+        self.at_once = now is not None
 
     async def read(
         self, user: str, items: Sequence[str], within_s: float
     ) -> tuple[UserFeatures, Degraded]:
         """What is known of a user, within the time the request can spare."""
-        if self._lag_s and not items and (copy := self._cache.younger_than(user, self._lag_s)):
+        if self._now is not None:
+            return self.read_now(user, items)
+        if (copy := self._young(user, items)) is not None:
             return copy, "near_cache"
         began = self._cache.now()
         limit = asyncio.timeout(within_s) if within_s < self._budget_s else nullcontext()
@@ -62,6 +68,25 @@ class FeatureLadder:
             return self._cache.find(user) or (NO_FEATURES, "no_history")
         self._cache.keep(user, features, began)
         return features, "none"
+
+    def read_now(self, user: str, items: Sequence[str]) -> tuple[UserFeatures, Degraded]:
+        """The same without a wait; only where at_once is true."""
+        if self._now is None:
+            raise RuntimeError("this store has no read that does not wait")
+        if (copy := self._young(user, items)) is not None:
+            return copy, "near_cache"
+        began = self._cache.now()
+        try:
+            features = self._now(user, items, self._cache.last(user))
+        except StoreUnavailable:
+            return self._cache.find(user) or (NO_FEATURES, "no_history")
+        self._cache.keep(user, features, began)
+        return features, "none"
+
+    def _young(self, user: str, items: Sequence[str]) -> UserFeatures | None:
+        if self._lag_s and not items:
+            return self._cache.younger_than(user, self._lag_s)
+        return None
 
     async def connect(self, within_s: float) -> None:
         """Let the store have its connections before the first read, whose time is short.

@@ -102,6 +102,10 @@ class UserFeatures:
 NO_FEATURES = UserFeatures(profile={}, histories={}, items={})
 
 
+# User, items, what is known of the user: FeatureStore.read without a wait.
+ReadNow = Callable[[str, Sequence[str], UserFeatures | None], UserFeatures]
+
+
 class FeatureStore(Protocol):
     """Histories, profiles and item overrides, shared by all workers."""
 

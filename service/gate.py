@@ -97,7 +97,7 @@ class Gate:
             self.turn_s += (turn_s - self.turn_s) * (_MEMORY if self.turn_s else 1.0)
             self._turn_since = now
 
-    def serving(self, tasks: Sequence[str], deadline_s: float | None) -> _Turn:
+    def serving(self, tasks: Sequence[str], deadline_s: float | None) -> Turn:
         """Around the work itself, once it is known what is asked.
 
         Args:
@@ -113,7 +113,7 @@ class Gate:
             raise Overloaded(
                 f"{most} requests for {', '.join(hot)} are in flight already", _RETRY_AFTER_S
             )
-        return _Turn(self, tasks, deadline_s)
+        return Turn(self, tasks, deadline_s)
 
     def _begin(self, tasks: Sequence[str]) -> None:
         for task in tasks:
@@ -144,7 +144,7 @@ class Gate:
             )
 
 
-class _Turn:
+class Turn:
     """The work of one request; a with-block that raises DeadlineExceeded counts as missed."""
 
     __slots__ = ("_deadline_s", "_gate", "_tasks")

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with bounds on how a request arrives.
 
     bytes --GuardedProtocol--> uvicorn
-                ├--> turn_away's answer, before anything is made of the head
+                ├--> the door's answer, or whom it names for a plain request (exchange.py)
                 ├--> 400, connection closed: no HTTP
                 ├--> 431, connection closed: too much head, chunk framing or trailer
                 └--> 408, connection closed: no whole request within arrival_s
@@ -13,7 +13,6 @@ the event loop. How much body there may be is for the routes to say.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -21,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from service.api.boundary import sound_request_id
 from service.api.errors import Problem
+from service.exchange import Door, Exchange
 
 _MAX_SURROUND_BYTES = 65_536
 _NO_HTTP = Problem(400, "malformed", "the bytes are no HTTP/1.1 request")
@@ -29,12 +29,10 @@ _TOO_MUCH = Problem(
     "head_too_large",
     f"head, chunk framing and trailer may be {_MAX_SURROUND_BYTES} bytes, and as many as the body",
 )
-# Method, target, headers: a whole answer, or None to let the request in.
-TurnAway = Callable[[bytes, bytes, Sequence[tuple[bytes, bytes]]], bytes | None]
 
 
 class _Answered:
-    """A request that no application saw: what uvicorn asks of a connection's last one."""
+    """A request that was answered at the door: what uvicorn asks of a connection's last one."""
 
     response_started = response_complete = True
     message_event = asyncio.Event()
@@ -47,14 +45,12 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
     arrival_s: float
-    turn_away: TurnAway
+    door: Door
 
     @classmethod
-    def within(cls, arrival_s: float, turn_away: TurnAway) -> type[GuardedProtocol]:
+    def within(cls, arrival_s: float, door: Door) -> type[GuardedProtocol]:
         """A class that knows its bounds: the server makes the protocols itself."""
-        return type(
-            cls.__name__, (cls,), {"arrival_s": arrival_s, "turn_away": staticmethod(turn_away)}
-        )
+        return type(cls.__name__, (cls,), {"arrival_s": arrival_s, "door": staticmethod(door)})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -88,11 +84,17 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        if isinstance(self.cycle, Exchange):
+            self.cycle.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._arriving = False
         self._stop_timer()
+        if isinstance(self.cycle, Exchange) and not self.cycle.response_complete:
+            self.cycle.take(self.cycle)
+            return
         super().on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             # Answered before its last byte came, which ended the wait for the next request.
@@ -102,21 +104,45 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def on_headers_complete(self) -> None:
-        answer = self._refusal()
-        if answer is None:
+        found = (
+            self.door(self.parser.get_method(), self.url, self.headers) if self._plain() else None
+        )
+        if found is None:
             super().on_headers_complete()
-            return
-        self.transport.write(answer)
-        self.server_state.total_requests += 1
-        self.cycle = cast(RequestResponseCycle, _ANSWERED)
+        elif isinstance(found, bytes):
+            self.cycle = cast(RequestResponseCycle, _ANSWERED)
+            self.server_state.total_requests += 1
+            self.transport.write(found)
+        else:
+            self.cycle = cast(RequestResponseCycle, Exchange(self, found))
 
-    def _refusal(self) -> bytes | None:
-        # Whoever waits for leave to send, or sends in a row, needs the care of the long way.
-        if (self.cycle is None or self.cycle.response_complete) and not self.expect_100_continue:
-            parser = self.parser
-            if parser.should_keep_alive() and not parser.should_upgrade():
-                return self.turn_away(parser.get_method(), self.url, self.headers)
-        return None
+    def _plain(self) -> bool:
+        # Whoever waits for leave to send, sends in a row or does not read its answers needs the
+        # care of the long way.
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
+        )
+
+    def finish(self, exchange: Exchange, status: bytes, rest: bytes) -> None:
+        """Send an exchange's answer, and go on to what its connection sends next."""
+        if self.transport.is_closing():
+            return
+        given = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        self.transport.write(b"".join((status, *given, rest)))
+        if not exchange.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def hand_over(self, exchange: Exchange) -> None:
+        """Tell the application of a request as if it had just come."""
+        self.cycle = None  # type: ignore[assignment]  # as before a connection's first request
+        super().on_headers_complete()
+        super().on_body(exchange.body)
+        super().on_message_complete()
 
     def _watch_arrival(self) -> None:
         if self._timer is None:

@@ -21,6 +21,7 @@ from service.drift_figures import DriftFigures
 from service.durations import Durations, Series
 from service.errors import DeadlineExceeded, InvalidField
 from service.score_spread import ScoreSpread
+from service.tallies import Tally
 from service.task_figures import Outcome, TaskFigures
 from service.timeline import STAGES, Stage, request_timeline
 
@@ -61,15 +62,12 @@ class Timer:
 
 
 class Scoring:
-    """Counts a with-block as one score request of the tasks that the block sets.
+    """Counts a with-block as one score request of the tasks that the block sets."""
 
-    A caller who left is nobody's failure and counts for no task.
-    """
+    __slots__ = ("_count", "_since", "tasks")
 
-    __slots__ = ("_figures", "_since", "tasks")
-
-    def __init__(self, figures: TaskFigures) -> None:
-        self._figures = figures
+    def __init__(self, count: Callable[[Sequence[str], BaseException | None, float], None]) -> None:
+        self._count = count
         self.tasks: Sequence[str] = ()
 
     def __enter__(self) -> Self:
@@ -82,9 +80,7 @@ class Scoring:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or isinstance(error, Exception):
-            seconds = time.perf_counter() - self._since
-            self._figures.count(self.tasks, _outcome(error), seconds)
+        self._count(self.tasks, error, time.perf_counter() - self._since)
 
 
 class Metrics:
@@ -103,10 +99,15 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"taskgraft_{name}", text, labels, registry=self.registry)
 
+        def tally(name: str, text: str, *labels: str) -> Tally:
+            made = Tally(f"taskgraft_{name}", text, *labels)
+            self.registry.register(made)
+            return made
+
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"taskgraft_{name}", text, labels, registry=self.registry)
 
-        self._requests = counter(
+        self._requests = tally(
             "requests", "Requests answered, by route and status class.", "route", "status"
         )
         self._refusals = counter(
@@ -127,11 +128,11 @@ class Metrics:
         for durations in (self._latency, stages):
             self.registry.register(durations)
         self._stage = {stage: stages.of(stage) for stage in STAGES}
-        self._rows = counter("scored_rows", "Candidates scored.")
+        self._rows = tally("scored_rows", "Candidates scored.").of()
         self._canaries_stopped = counter("canaries_stopped", "Canaries that a guard took away.")
         self._drift = DriftFigures()
         self.registry.register(self._drift)
-        self._degraded = counter("degraded", "Score answers, by history tier.", "tier")
+        self._degraded = tally("degraded", "Score answers, by history tier.", "tier")
         self._grafts = counter(
             "grafts", "Changes of tasks, by outcome and reason of refusal.", "outcome", "reason"
         )
@@ -154,10 +155,10 @@ class Metrics:
     def request(self, route: str) -> Recorder:
         """A recorder for one route. Look it up once, not per request."""
         latency = self._latency.of(route)
-        classes = {n: self._requests.labels(route, f"{n}xx") for n in range(1, 6)}
+        classes = {n: self._requests.of(route, f"{n}xx") for n in range(1, 6)}
 
         def record(status: int, seconds: float, code: str | None) -> None:
-            classes[status // 100].inc()
+            classes[status // 100].add()
             latency.observe(seconds)
             if code is not None:
                 self._refusals.labels(route, code).inc()
@@ -168,13 +169,25 @@ class Metrics:
         """Times a with-block, also one that raises."""
         return Timer(stage, self._stage[stage])
 
+    def staged(self, stage: Stage, seconds: float) -> None:
+        """A stage that was timed already."""
+        self._stage[stage].observe(seconds)
+
     def scoring(self) -> Scoring:
-        return Scoring(self._task_figures)
+        return Scoring(self.count)
+
+    def count(self, tasks: Sequence[str], error: BaseException | None, seconds: float) -> None:
+        """One score request of these tasks.
+
+        A caller who left is nobody's failure and counts for no task.
+        """
+        if error is None or isinstance(error, Exception):
+            self._task_figures.count(tasks, _outcome(error), seconds)
 
     def scored(self, tasks: Sequence[str], rows: int, tier: str) -> None:
         """One score answer: its tasks, its rows and the tier of its history."""
-        self._rows.inc(rows)
-        self._degraded.labels(tier).inc()
+        self._rows.add(rows)
+        self._degraded.of(tier).add()
         self._task_figures.add_rows(tasks, rows)
 
     def canaries_scored(self, tasks: Sequence[str], rows: int) -> None:

@@ -17,7 +17,7 @@ from service.app import Parts
 from service.bundle_shelf import BundleShelf
 from service.cores import cores_at_hand, engine_threads
 from service.drift_watch import DriftWatch
-from service.embedded_store import EmbeddedOptions, open_embedded_store
+from service.embedded_store import EmbeddedOptions, EmbeddedStore, open_embedded_store
 from service.encoder import encoded_bytes
 from service.engine import PROVIDERS
 from service.engine_pool import EnginePool
@@ -105,8 +105,9 @@ def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = No
     scorer = Scorer(registry, pool, features, metrics, _limits(settings), opening.recent)
     catalog = TaskCatalog(registry, watch, store)
     upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s, signers)
+    quick = scorer if pool.runs_in_place else None
     return Parts(
-        schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker
+        schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker, quick
     )
 
 
@@ -141,7 +142,8 @@ def open_ladder(settings: Settings, schema: FeatureSchema, on_corrupt: OnCorrupt
         longest_read_s=budget_s,
     )
     copies = NearCache(options, encoded_bytes=encoded_bytes(schema))
-    return FeatureLadder(store, copies, budget_s, settings.feature_lag_ms / 1000)
+    now = store.read_now if isinstance(store, EmbeddedStore) else None
+    return FeatureLadder(store, copies, budget_s, settings.feature_lag_ms / 1000, now)
 
 
 def open_feature_store(

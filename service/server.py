@@ -16,7 +16,7 @@ import contextlib
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 import uvicorn
@@ -25,7 +25,8 @@ from starlette.types import ASGIApp
 from service.app import Service, granted
 from service.birth import Sockets
 from service.errors import ConfigError
-from service.http_protocol import GuardedProtocol, TurnAway
+from service.exchange import Door, Headers
+from service.http_protocol import GuardedProtocol
 from service.memory import settle_memory
 from service.settings import Settings
 from service.threads import settle_threads
@@ -79,10 +80,10 @@ class Server:
         files = settings.public_tls, settings.admin_tls
         self._tls = [None if one is None else Tls(one) for one in files]
         self._servers = [
-            _Uvicorn(_configuration(app, settings, turn_away, tls))
-            for app, turn_away, tls in (
-                (service.public, service.turn_away, self._tls[0]),
-                (service.admin, _let_in, self._tls[1]),
+            _Uvicorn(_configuration(app, settings, door, tls))
+            for app, door, tls in (
+                (service.public, service.door, self._tls[0]),
+                (service.admin, _open, self._tls[1]),
             )
         ]
         self._starting: asyncio.Task[None] | None = None
@@ -175,17 +176,15 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _let_in(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+def _open(method: bytes, target: bytes, headers: Headers) -> None:
     """The admin port refuses nobody for want of room."""
 
 
-def _configuration(
-    app: ASGIApp, settings: Settings, turn_away: TurnAway, tls: Tls | None
-) -> uvicorn.Config:
+def _configuration(app: ASGIApp, settings: Settings, door: Door, tls: Tls | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         ssl_context_factory=None if tls is None else lambda *_: tls.context,
-        http=GuardedProtocol.within(settings.arrival_s, turn_away),
+        http=GuardedProtocol.within(settings.arrival_s, door),
         ws="none",
         lifespan="off",
         log_config=None,

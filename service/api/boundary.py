@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import getrandbits
 
 from starlette.exceptions import HTTPException
@@ -27,13 +27,13 @@ from service.timeline import Timeline, request_timeline
 from service.tracing import Exchange
 
 _SOUND_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-_NO_ANSWER = 499
+NO_ANSWER = 499
 REQUEST_ID = "taskgraft.request_id"
 HEADERS = "taskgraft.headers"
 ROUTE = "taskgraft.route"  # the path of a direct route, as it was given
 REFUSAL = "taskgraft.refusal"  # the error's code, set by whoever answers with it
 Headers = tuple[tuple[bytes, bytes], ...]
-Stamp = Callable[[], Headers]  # what every answer carries at this moment
+Stamp = Callable[[Timeline], Headers]  # what every answer carries at this moment
 Watch = Callable[[Exchange], None]  # told of every request once it is answered
 
 
@@ -45,7 +45,7 @@ class Boundary:
         app: ASGIApp,
         direct: Mapping[str, ASGIApp],
         metrics: Metrics,
-        stamp: Stamp = lambda: (),
+        stamp: Stamp = lambda _: (),
         watch: Watch | None = None,
     ) -> None:
         self.app = app
@@ -64,13 +64,13 @@ class Boundary:
         scope[HEADERS] = headers
         request_id = scope[REQUEST_ID] = sound_request_id(headers.get(b"x-request-id"))
         context, times = logged_id.set(request_id), request_timeline.set(timeline)
-        answer = _Answer(send, request_id, self._stamp)
+        answer = _Answer(send, request_id, partial(self._stamp, timeline))
         try:
             await self._dispatch(scope, receive, answer)
         except Exception as err:
             problem = problem_of(err)
             scope[REFUSAL] = problem.code
-            if answer.status == _NO_ANSWER:
+            if answer.status == NO_ANSWER:
                 await send_problem(answer, problem, scope["path"], request_id)
         finally:
             logged_id.reset(context)
@@ -99,11 +99,11 @@ class _Answer:
 
     __slots__ = ("_header", "_send", "_stamp", "status")
 
-    def __init__(self, send: Send, request_id: str, stamp: Stamp) -> None:
+    def __init__(self, send: Send, request_id: str, stamp: Callable[[], Headers]) -> None:
         self._send = send
         self._stamp = stamp
         self._header = (b"x-request-id", request_id.encode("ascii"))
-        self.status = _NO_ANSWER
+        self.status = NO_ANSWER
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
