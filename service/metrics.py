@@ -107,9 +107,8 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"taskgraft_{name}", text, labels, registry=self.registry)
 
-        self._requests = tally(
-            "requests", "Requests answered, by route and status class.", "route", "status"
-        )
+        text = "Requests answered, by route and status class."
+        self._requests = tally("requests", text, "route", "status")
         self._refusals = counter(
             "refusals", "Answers from 400 up, by route and error code.", "route", "code"
         )

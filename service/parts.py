@@ -105,10 +105,8 @@ def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = No
     scorer = Scorer(registry, pool, features, metrics, _limits(settings), opening.recent)
     catalog = TaskCatalog(registry, watch, store)
     upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s, signers)
-    quick = scorer if pool.runs_in_place else None
-    return Parts(
-        schema, scorer, catalog, registry, upgrades, features, start, stop, registry.worker, quick
-    )
+    more = (registry.worker, scorer if pool.runs_in_place else None)
+    return Parts(schema, scorer, catalog, registry, upgrades, features, start, stop, *more)
 
 
 async def _catch_up(follower: TaskFollower) -> None:

@@ -108,11 +108,11 @@ class _Quick:
         service, scorer = self._service, self._service.scorer
         self._begins("parse")
         request = service.decoder.score(self._exchange.body)
-        self._ends()
         asked = self._asked = scorer.understand(request)
         if not scorer.pool.in_place(asked.work):
             self._exchange.decline()
             return
+        self._ends()
         self._enter(asked)
         self._begins("features")
         if scorer.at_once:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -162,8 +163,9 @@ def test_a_request_that_never_comes_whole_ends_the_connection(
 
 def test_many_tiny_chunks_end_the_connection(live: LiveServer) -> None:
     raw = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 1_000_000
-    with pytest.raises((ConnectionResetError, BrokenPipeError)):
-        exchange(live.public, raw)
+    with suppress(ConnectionResetError, BrokenPipeError):
+        # Whoever had sent all of it before the end may still read why.
+        assert status(exchange(live.public, raw)) == 413
 
 
 def test_a_head_within_the_bound_is_read(live: LiveServer) -> None:
