@@ -52,7 +52,17 @@ class Exchange:
         if not self.response_complete:
             self.response_started = self.response_complete = True
             self._line.finish(self, status, rest)
+            self.end()
 
     def decline(self) -> None:
         """Let the application answer; only within the call to the taker."""
         self._line.hand_over(self)
+        self.end()
+
+    def end(self) -> None:
+        """Let go of the taker, which holds this: a cycle, and all that hangs on it, would wait."""
+        self.take, self.body = _nobody, b""
+
+
+def _nobody(_: Exchange) -> None:
+    """Takes what has ended."""

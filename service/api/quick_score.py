@@ -144,6 +144,7 @@ class _Quick:
         if gone:
             self._leave(asyncio.CancelledError())
             self._record(NO_ANSWER)
+            self._exchange.end()
         return gone
 
     def set_result(self, scored: Scored) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.quick_score import _Quick
 from service.engine_pool import EnginePool
 from service.parts import open_parts
 from tests.live_server import LiveServer, live_server, settings_for_tests
@@ -182,6 +184,21 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing(
         monkeypatch.undo()
         assert client.post("/v1/score", json=GOOD).status_code == 200
     assert live.service.gate.in_flight == 0
+
+
+def test_what_was_answered_leaves_nothing_for_the_collector(live: LiveServer) -> None:
+    """A request in a cycle would hold its arrays until the whole heap is looked through."""
+    gc.collect()
+    gc.disable()
+    try:
+        with httpx.Client(base_url=live.public) as client:
+            for case in ("good", "unknown task", "no json"):
+                for _ in range(4):
+                    client.post("/v1/score", content=raw(CASES[case]))
+        left = [found for found in gc.get_objects() if isinstance(found, _Quick)]
+    finally:
+        gc.enable()
+    assert len(left) <= 1
 
 
 def test_whoever_leaves_is_not_run_and_takes_no_place(
