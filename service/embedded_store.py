@@ -95,10 +95,12 @@ class EmbeddedStore:
     ) -> UserFeatures:
         """What read does; on the event loop as well."""
         found: dict[bytes, bytes] = {}
+        before = None if items else known  # overrides are read each time
         with _failures():
-            self._look_for_changes()
-            if not items and known is not None and self._current.get(user) is known:
-                return known
+            if before is not None:
+                self._look_for_changes()
+                if self._current.get(user) is before:
+                    return before
             keys = read_keys(self._layout, user, items)
             for at in range(0, len(keys), _KEYS_PER_SELECT):
                 some = keys[at : at + _KEYS_PER_SELECT]
@@ -107,7 +109,7 @@ class EmbeddedStore:
                 found.update(self._reader.execute(query, some).fetchall())
         values = [found.get(key) for key in keys]
         features = assemble(self._layout, keys, items, values, self._on_corrupt, known)
-        if not items and features.stored:
+        if before is not None and features.stored:
             self._current[user] = features
         return features
 

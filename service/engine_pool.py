@@ -9,8 +9,8 @@ thread there is nothing to overlap either, so what should be done within _SHORT_
 
 A run leaves nothing of the interpreter in the core's cache, and the interpreter nothing of the
 model: a run after another is quicker than a run after a request was read. So requests are read
-together, run together and answered together, for _SHORT_S at most; then the event loop has its
-turn, and a probe waits no longer than that.
+together and run together, for _SHORT_S at most; then the event loop has its turn, and a probe waits
+no longer than that. Who is a future goes on after all of them; who is told at once answers between.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 Taker = Callable[["Exchange"], None]  # called once the body is whole
@@ -46,6 +46,13 @@ class Exchange:
         self.body = b""
         self.disconnected = self.response_started = self.response_complete = False
         self.keep_alive = True
+
+    @classmethod
+    def answered(cls, line: Line) -> Self:
+        """One that was answered at its head: its body is passed over."""
+        exchange = cls(line, _nobody)
+        exchange.response_started = exchange.response_complete = True
+        return exchange
 
     def answer(self, status: bytes, rest: bytes) -> None:
         """The status line, and all that follows the headers which the server gives each answer."""

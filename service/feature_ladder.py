@@ -55,8 +55,6 @@ class FeatureLadder:
         self, user: str, items: Sequence[str], within_s: float
     ) -> tuple[UserFeatures, Degraded]:
         """What is known of a user, within the time the request can spare."""
-        if self._now is not None:
-            return self.read_now(user, items)
         if (copy := self._young(user, items)) is not None:
             return copy, "near_cache"
         began = self._cache.now()
@@ -65,7 +63,7 @@ class FeatureLadder:
             async with limit:
                 features = await self._store.read(user, items, self._cache.last(user))
         except (StoreUnavailable, TimeoutError):
-            return self._cache.find(user) or (NO_FEATURES, "no_history")
+            return self._without(user)
         self._cache.keep(user, features, began)
         return features, "none"
 
@@ -79,9 +77,13 @@ class FeatureLadder:
         try:
             features = self._now(user, items, self._cache.last(user))
         except StoreUnavailable:
-            return self._cache.find(user) or (NO_FEATURES, "no_history")
+            return self._without(user)
         self._cache.keep(user, features, began)
         return features, "none"
+
+    def _without(self, user: str) -> tuple[UserFeatures, Degraded]:
+        """What there is while the store does not answer."""
+        return self._cache.find(user) or (NO_FEATURES, "no_history")
 
     def _young(self, user: str, items: Sequence[str]) -> UserFeatures | None:
         if self._lag_s and not items:

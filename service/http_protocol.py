@@ -31,16 +31,6 @@ _TOO_MUCH = Problem(
 )
 
 
-class _Answered:
-    """A request that was answered at the door: what uvicorn asks of a connection's last one."""
-
-    response_started = response_complete = True
-    message_event = asyncio.Event()
-
-
-_ANSWERED = _Answered()
-
-
 class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -84,16 +74,16 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if isinstance(self.cycle, Exchange):
-            self.cycle.body += body
+        if (exchange := self._exchange()) is not None:
+            exchange.body += body
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._arriving = False
         self._stop_timer()
-        if isinstance(self.cycle, Exchange) and not self.cycle.response_complete:
-            self.cycle.take(self.cycle)
+        if (exchange := self._exchange()) is not None:
+            exchange.take(exchange)
             return
         super().on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
@@ -110,11 +100,16 @@ class GuardedProtocol(HttpToolsProtocol):
         if found is None:
             super().on_headers_complete()
         elif isinstance(found, bytes):
-            self.cycle = cast(RequestResponseCycle, _ANSWERED)
+            self.cycle = cast(RequestResponseCycle, Exchange.answered(self))
             self.server_state.total_requests += 1
             self.transport.write(found)
         else:
             self.cycle = cast(RequestResponseCycle, Exchange(self, found))
+
+    def _exchange(self) -> Exchange | None:
+        """The request at hand, if it waits for an answer without the application."""
+        found: object = self.cycle
+        return found if isinstance(found, Exchange) and not found.response_complete else None
 
     def _plain(self) -> bool:
         # Whoever waits for leave to send, sends in a row or does not read its answers needs the

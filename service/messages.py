@@ -55,6 +55,11 @@ class ScoreRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rank: Rank | None = None
     deadline_ms: int | None = None
 
+    @property
+    def deadline_s(self) -> float | None:
+        """The request's own, if it names one."""
+        return None if self.deadline_ms is None else self.deadline_ms / 1000
+
 
 class WireEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """A user did something to an item."""

@@ -16,14 +16,14 @@ from typing import Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
+from service.counts import Counts
 from service.drift import Figures, Pair
 from service.drift_figures import DriftFigures
-from service.durations import Durations, Series
+from service.durations import Durations
 from service.errors import DeadlineExceeded, InvalidField
 from service.score_spread import ScoreSpread
-from service.tallies import Tally
 from service.task_figures import Outcome, TaskFigures
-from service.timeline import STAGES, Stage, request_timeline
+from service.timeline import STAGES, Stage, Timeline, request_timeline
 
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
@@ -35,16 +35,17 @@ _STAGE_SECONDS = (
 
 # Status, seconds, and the error's code if it was refused.
 Recorder = Callable[[int, float, str | None], None]
+Staged = Callable[[Stage, float, Timeline | None], None]  # Metrics.staged
 
 
 class Timer:
     """Observes the seconds a with-block took, and notes them in the request's timeline."""
 
-    __slots__ = ("_series", "_since", "_stage")
+    __slots__ = ("_since", "_stage", "_staged")
 
-    def __init__(self, stage: Stage, series: Series) -> None:
+    def __init__(self, stage: Stage, staged: Staged) -> None:
         self._stage = stage
-        self._series = series
+        self._staged = staged
 
     def __enter__(self) -> None:
         self._since = time.perf_counter()
@@ -55,10 +56,7 @@ class Timer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        until = time.perf_counter()
-        self._series.observe(until - self._since)
-        if (timeline := request_timeline.get()) is not None:
-            timeline.spans.append((self._stage, self._since, until))
+        self._staged(self._stage, self._since, request_timeline.get())
 
 
 class Scoring:
@@ -99,8 +97,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"taskgraft_{name}", text, labels, registry=self.registry)
 
-        def tally(name: str, text: str, *labels: str) -> Tally:
-            made = Tally(f"taskgraft_{name}", text, *labels)
+        def counts(name: str, text: str, *labels: str) -> Counts:
+            made = Counts(f"taskgraft_{name}", text, *labels)
             self.registry.register(made)
             return made
 
@@ -108,7 +106,7 @@ class Metrics:
             return Gauge(f"taskgraft_{name}", text, labels, registry=self.registry)
 
         text = "Requests answered, by route and status class."
-        self._requests = tally("requests", text, "route", "status")
+        self._requests = counts("requests", text, "route", "status")
         self._refusals = counter(
             "refusals", "Answers from 400 up, by route and error code.", "route", "code"
         )
@@ -127,11 +125,11 @@ class Metrics:
         for durations in (self._latency, stages):
             self.registry.register(durations)
         self._stage = {stage: stages.of(stage) for stage in STAGES}
-        self._rows = tally("scored_rows", "Candidates scored.").of()
+        self._rows = counts("scored_rows", "Candidates scored.").of()
         self._canaries_stopped = counter("canaries_stopped", "Canaries that a guard took away.")
         self._drift = DriftFigures()
         self.registry.register(self._drift)
-        self._degraded = tally("degraded", "Score answers, by history tier.", "tier")
+        self._degraded = counts("degraded", "Score answers, by history tier.", "tier")
         self._grafts = counter(
             "grafts", "Changes of tasks, by outcome and reason of refusal.", "outcome", "reason"
         )
@@ -166,11 +164,14 @@ class Metrics:
 
     def stage(self, stage: Stage) -> Timer:
         """Times a with-block, also one that raises."""
-        return Timer(stage, self._stage[stage])
+        return Timer(stage, self.staged)
 
-    def staged(self, stage: Stage, seconds: float) -> None:
-        """A stage that was timed already."""
-        self._stage[stage].observe(seconds)
+    def staged(self, stage: Stage, since: float, timeline: Timeline | None) -> None:
+        """A stage ends now; it is noted in its request's timeline as well."""
+        until = time.perf_counter()
+        self._stage[stage].observe(until - since)
+        if timeline is not None:
+            timeline.spans.append((stage, since, until))
 
     def scoring(self) -> Scoring:
         return Scoring(self.count)

@@ -64,10 +64,7 @@ def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = No
     schema = bundle.lookups.schema
     running = Running(settings.providers, settings.threads, settings.max_prompts, settings.exact)
     model = Model.open(bundle, running)
-    provider = model.engine.provider
-    metrics.use_provider(provider)
-    if provider != PROVIDERS[settings.providers[0]]:
-        _log.warning("provider_fallback", wanted=settings.providers[0], using=provider)
+    _tell_provider(model.engine.provider, settings, metrics)
     pool = EnginePool(settings.engine_threads or engine_threads(settings.workers, cores_at_hand()))
     store = open_task_store(settings)
     features = open_ladder(settings, schema, metrics.store_fault)
@@ -105,8 +102,16 @@ def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = No
     scorer = Scorer(registry, pool, features, metrics, _limits(settings), opening.recent)
     catalog = TaskCatalog(registry, watch, store)
     upgrades = Upgrades(registry, opening.shelf, store, settings.upgrade_s, signers)
-    more = (registry.worker, scorer if pool.runs_in_place else None)
-    return Parts(schema, scorer, catalog, registry, upgrades, features, start, stop, *more)
+    return Parts(
+        schema, scorer, catalog, registry, upgrades, features, start, stop,
+        worker=registry.worker, quick=scorer if pool.runs_in_place else None,
+    )  # fmt: skip
+
+
+def _tell_provider(provider: str, settings: Settings, metrics: Metrics) -> None:
+    metrics.use_provider(provider)
+    if provider != PROVIDERS[settings.providers[0]]:
+        _log.warning("provider_fallback", wanted=settings.providers[0], using=provider)
 
 
 async def _catch_up(follower: TaskFollower) -> None:

@@ -141,8 +141,8 @@ class Scorer:
             UnknownTask, TooLarge, InvalidField: as score.
         """
         budget_s = self._limits.default_deadline_s
-        if request.deadline_ms is not None:
-            budget_s = min(request.deadline_ms / 1000, self._limits.max_deadline_s)
+        if request.deadline_s is not None:
+            budget_s = min(request.deadline_s, self._limits.max_deadline_s)
         until = time.monotonic() + budget_s
         snapshot = self._registry.snapshot
         names = self._tasks(request, snapshot)

@@ -177,18 +177,16 @@ class _Quick:
         self._stage, self._began = stage, time.perf_counter()
 
     def _ends(self) -> None:
-        if (stage := self._stage) is not None:
-            now, self._stage = time.perf_counter(), None
-            self._service.metrics.staged(stage, now - self._began)
-            self._timeline.spans.append((stage, self._began, now))
+        stage, self._stage = self._stage, None
+        if stage is not None:
+            self._service.metrics.staged(stage, self._began, self._timeline)
 
     def _enter(self, asked: Asked) -> None:
         """Take a place; raises Overloaded."""
         gate, request = self._service.gate, asked.request
         gate.__enter__()
         self._entered = True
-        own_s = None if request.deadline_ms is None else request.deadline_ms / 1000
-        turn = gate.serving(request.tasks or (), own_s)
+        turn = gate.serving(request.tasks or (), request.deadline_s)
         turn.__enter__()
         self._turn = turn
 

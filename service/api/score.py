@@ -52,8 +52,7 @@ class ScoreRoute:
 
 async def score_in_turn(gate: Gate, scorer: Scores, request: ScoreRequest) -> Answer:
     """Score what the gate has room for; raises Overloaded, and as the scorer does."""
-    deadline_s = None if request.deadline_ms is None else request.deadline_ms / 1000
-    with gate.serving(request.tasks or (), deadline_s):
+    with gate.serving(request.tasks or (), request.deadline_s):
         return await scorer.score(request)
 
 

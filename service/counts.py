@@ -1,6 +1,6 @@
 """Counters at the price of one addition.
 
-    every request --Cell.add--> Tally --collect--> taskgraft_*_total, a counter
+    every request --Count.add--> Counts --collect--> taskgraft_*_total, a counter
 
 A locked counter that is found by its labels costs more than much of what it counts.
 Event loop only.
@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
-class Cell:
+class Count:
     """Of one set of labels."""
 
     __slots__ = ("count",)
@@ -26,26 +26,26 @@ class Cell:
         self.count += more
 
 
-class Tally(Collector):
+class Counts(Collector):
     """A counter by labels; one without labels is there from the start."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self._name = name
         self._text = text
         self._labels = labels
-        self._cells: dict[tuple[str, ...], Cell] = {}
+        self._counts: dict[tuple[str, ...], Count] = {}
         if not labels:
             self.of()
 
-    def of(self, *values: str) -> Cell:
-        """The cell of these labels' values, made when it is first asked for."""
-        cell = self._cells.get(values)
-        if cell is None:
-            cell = self._cells[values] = Cell()
-        return cell
+    def of(self, *values: str) -> Count:
+        """The count of these labels' values, made when it is first asked for."""
+        found = self._counts.get(values)
+        if found is None:
+            found = self._counts[values] = Count()
+        return found
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for values, cell in self._cells.items():
-            family.add_metric(values, cell.count)
+        for values, one in self._counts.items():
+            family.add_metric(values, one.count)
         yield family
