@@ -41,7 +41,7 @@ class Comparison:
     Attributes:
         way: "joint", "single", "head", "prompt (fusion)" or "prompt (dtrn)".
         parameters: trained ones.
-        seconds: of training, the pass that fills a prompt's cache included.
+        seconds: of training, a prompt's cache of training and validation rows included.
         processor_s: the same in processor time, which other work on the machine does not stretch.
         against_joint: interval of AUC - AUC of joint on the same draws; None for joint itself.
         old_tasks: change of each old task's test AUC; exactly 0.0 where the backbone is frozen,
@@ -103,7 +103,7 @@ class _Time(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The new task's rows as a head reads them, and what the cache cost."""
+    """The new task's rows as a head reads them, and what those it learns from cost."""
 
     splits: Mapping[str, Examples]
     spent: _Time
@@ -176,9 +176,11 @@ class _Bench:
         return ways
 
     def _examples(self, reads: Reads) -> _Seen:
+        seen = partial(frozen_examples, self.checkpoint, self.prepared, self.task.name, reads=reads)
         started = _Time.now()
-        splits = frozen_examples(self.checkpoint, self.prepared, self.task.name, reads=reads)
-        return _Seen(splits, _Time.since(started))
+        learned = seen(("train", "valid"))
+        spent = _Time.since(started)
+        return _Seen(learned | seen(("test",)), spent)
 
     @property
     def _learned(self) -> TaskConfig:

@@ -28,7 +28,7 @@ Units = tuple[Annotated[int, Field(ge=1)], ...]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-Reads = Literal["all", "h", "events"]  # of a frozen backbone (training/frozen.py)
+Reads = Literal["all", "mean", "h", "events"]  # of a frozen backbone (training/frozen.py)
 
 
 class TaskConfig(Section):
@@ -201,7 +201,9 @@ class TuneConfig(Section):
         """What such a prompt reads of its backbone."""
         if self.dtrn:
             return "events"
-        return "h" if self.fusion == "own" else "all"
+        if self.fusion == "own":
+            return "h"
+        return "mean" if self.fusion == "uniform" else "all"
 
     @model_validator(mode="after")
     def _possible(self) -> TuneConfig:

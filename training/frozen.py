@@ -1,9 +1,10 @@
 """A new task's rows as the frozen backbone sees them, computed once.
 
-    model, Dataset --RepresentationCache.of--> h of all rows, and unless left out shared, specific
+    model, Dataset --RepresentationCache.of--> h of all rows; of shared and specific what is read
     Checkpoint, Prepared, task, what is read --frozen_examples--> Examples per split
 
-A head that reads all, or h alone, is given a cache; one that reads events a live representation.
+A head that reads all, h alone, or the mean of the specific vectors is given a cache; one that reads
+events a live representation.
 Nothing upstream of a prompt moves while it is tuned, so its epochs read from here. Large caches
 live in an unlinked file, which the page cache holds as far as memory allows.
 """
@@ -43,18 +44,18 @@ class RepresentationCache:
     item: Tensor  # (R, Di)
     row_user: Tensor  # (R,) int64, row of `user`
     shared: Tensor  # (R, m)
-    specific: Tensor  # (R, T, m)
+    specific: Tensor  # (R, T, m), or their mean, (R, 1, m)
     keys: Tensor | None  # (T, m)
     item_ids: Tensor  # (R, Fi) int32
 
     @classmethod
     @torch.no_grad()
     def of(
-        cls, model: MultiTaskModel, dataset: Dataset, *, mixed: bool = True
+        cls, model: MultiTaskModel, dataset: Dataset, *, reads: Reads = "all"
     ) -> RepresentationCache:
         """Run the backbone, which must be in eval mode, over all rows by chunks.
 
-        Without mixed, h alone (MultiTaskModel.represent).
+        Where h alone is read, no experts run (MultiTaskModel.represent).
         """
         rows = len(dataset)
         users = [torch.empty(1, 0)] if not model.bottom.user_width else []
@@ -63,8 +64,9 @@ class RepresentationCache:
         known, keys = 0, None
         for chunk in by_request(dataset, EVAL_BATCH):
             inputs = dataset.batch(chunk, ()).inputs
-            rep = model.represent(inputs, mixed=mixed)
-            found = (rep.h.item, rep.shared, rep.specific, inputs.item_ids)
+            rep = model.represent(inputs, mixed=reads != "h")
+            specific = rep.specific.mean(dim=1, keepdim=True) if reads == "mean" else rep.specific
+            found = (rep.h.item, rep.shared, specific, inputs.item_ids)
             parts = parts or tuple(_room((rows, *part.shape[1:]), part.dtype) for part in found)
             for room, part in zip(parts, found, strict=True):
                 if part.numel():  # h may have no item part
@@ -167,7 +169,7 @@ def frozen_examples(
 ) -> dict[str, Examples]:
     """The splits of a new task, all three or those named, as the frozen backbone sees them.
 
-    Each is run through it once, its experts only where all is read; where events are, the backbone
+    Each is run through it once, its experts unless h alone is read; where events are, the backbone
     runs whenever rows are asked for.
     """
     model = checkpoint.model.requires_grad_(requires_grad=False).eval()
@@ -180,7 +182,7 @@ def frozen_examples(
         seen = (
             LiveRepresentation(model, dataset)
             if reads == "events"
-            else RepresentationCache.of(model, dataset, mixed=reads == "all")
+            else RepresentationCache.of(model, dataset, reads=reads)
         )
         examples[name] = Examples(seen, rows, labels, dataset.users)
     return examples

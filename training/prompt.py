@@ -136,8 +136,11 @@ class PromptHead(nn.Module):
         own: Tensor | None = None if self.expert is None else self.expert(representation.h)
         if self.fusion == "own" and own is not None:
             return own
-        weights = self.attention(representation.h)  # (N, T) or (T,)
-        mixed = (weights.unsqueeze(-1) * representation.specific).sum(dim=1)  # (N, m)
+        if self.fusion == "uniform":  # which may be given the mean in place of all
+            mixed = representation.specific.mean(dim=1)  # (N, m)
+        else:
+            weights = self.attention(representation.h)  # (N, T) or (T,)
+            mixed = (weights.unsqueeze(-1) * representation.specific).sum(dim=1)
         gates = self.gates(representation.h)  # (N, 2) or (2,)
         fused = fuse(gates, mixed, self.task_embedding, representation.shared)
         return fused if own is None else fused + own

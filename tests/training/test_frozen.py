@@ -47,6 +47,18 @@ def test_a_head_that_reads_h_alone_says_the_same_without_experts(
     torch.testing.assert_close(alone.logits(head), whole.logits(head))
 
 
+def test_a_uniform_prompt_learns_from_the_mean_and_says_the_same_of_all(fitted: Fitted) -> None:
+    checkpoint, config = fitted.result.checkpoint, TuneConfig(fusion="uniform")
+    whole = frozen_examples(checkpoint, fitted.prepared, NEW)["valid"]
+    mean = frozen_examples(checkpoint, fitted.prepared, NEW, reads=config.reads)["valid"]
+    model = checkpoint.model
+    head = PromptHead(config, model.prompt_shape(), model.mixer.keys).eval()
+    rows = mean.rows[:9]
+    assert mean.cache.rows(rows).specific.shape[1] == 1
+    assert whole.cache.rows(rows).specific.shape[1] == len(OLD)
+    torch.testing.assert_close(mean.logits(head), whole.logits(head))
+
+
 def test_a_model_without_user_fields_can_be_tuned_upon(fitted: Fitted) -> None:
     config = synthetic_config(
         features=[{"name": "kind", "kind": "categorical", "side": "item"}],
