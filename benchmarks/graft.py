@@ -37,7 +37,9 @@ COMMAND = "make bench-graft"
 TASK = "swapped"
 RATIO, GROWTH, TASK_BYTES = Goal("<=", 1.05), Goal("<=", 0.05), Goal("<=", 20_000)
 VISIBLE_MS = {False: 100, True: 1000}  # by whether there are replicas
-_WARM_UP, _CANDIDATES, _BODIES = 30, 100, 16
+_CANDIDATES, _BODIES = 100, 16
+# Swaps before memory is looked at first: pages of slots and of the heap are touched once.
+_WARM_UP, _WARM_UP_RATE = 500, 50.0
 _OK = 200
 log = logging.getLogger("bench-graft")
 Result = TypeVar("Result")
@@ -145,16 +147,16 @@ def _measure(
             load = Load(addresses, bodies, options.rate, TASK)
             return load.heard, *runner.run(_under(load, services, during))
 
-        def swapping(count: int) -> tuple[list[Heard], list[Swap], float]:
-            return stretch(asyncio.to_thread(swapper.swaps, count, options.swap_rate))
+        def swapping(count: int, rate: float) -> tuple[list[Heard], list[Swap], float]:
+            return stretch(asyncio.to_thread(swapper.swaps, count, rate))
 
         # Under load: what first requests and first users take is no growth by swaps.
-        swapping(_WARM_UP)
+        swapping(_WARM_UP, _WARM_UP_RATE)
         found.pss_kib.append(_pss_kib(services))
         for number in range(options.stretches):
             heard, _, quiet_s = stretch(asyncio.sleep(options.quiet_s))
             found.quiet.append(heard)
-            heard, swaps, swapping_s = swapping(each)
+            heard, swaps, swapping_s = swapping(each, options.swap_rate)
             found.swapping.append(heard)
             found.swaps += swaps
             found.cpu_s.append((quiet_s, swapping_s))

@@ -107,7 +107,7 @@ class Metrics:
 
         text = "Requests answered, by route and status class."
         self._requests = counts("requests", text, "route", "status")
-        self._refusals = counter(
+        self._refusals = counts(
             "refusals", "Answers from 400 up, by route and error code.", "route", "code"
         )
         self._latency = Durations(
@@ -158,7 +158,7 @@ class Metrics:
             classes[status // 100].add()
             latency.observe(seconds)
             if code is not None:
-                self._refusals.labels(route, code).inc()
+                self._refusals.of(route, code).add()
 
         return record
 

@@ -33,6 +33,10 @@ from service.threads import settle_threads
 from service.tls import Tls, TlsFiles
 
 _BACKLOG = 2048
+# libuv takes one new connection from a listening socket in each round of the loop
+# (libuv/libuv#3696), and a busy round is long: callers who came anew would wait for seconds while
+# those who kept their connection are served. It takes one from each descriptor of the same socket.
+_ACCEPTS_A_ROUND = 16
 # Longer than a balancer keeps an idle connection, so that the balancer closes it, not we.
 _KEEP_ALIVE_S = 75
 _LINGER_S = 0.1
@@ -120,7 +124,7 @@ class Server:
     def _listen(self) -> list[asyncio.Task[None]]:
         _log.info("listening", **addresses(self._service.settings, self._sockets))
         return [
-            asyncio.create_task(server.serve(sockets=[sock]))
+            asyncio.create_task(server.serve(_again(sock)))
             for server, sock in zip(self._servers, self._sockets, strict=True)
         ]
 
@@ -194,6 +198,11 @@ def _configuration(app: ASGIApp, settings: Settings, door: Door, tls: Tls | None
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
     )
+
+
+def _again(sock: socket.socket) -> list[socket.socket]:
+    """The socket and further descriptors of it."""
+    return [sock, *(sock.dup() for _ in range(_ACCEPTS_A_ROUND - 1))]
 
 
 def _bind(host: str, port: int) -> socket.socket:

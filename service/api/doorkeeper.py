@@ -12,6 +12,7 @@ documents and metrics are never refused for want of room.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from service.api.boundary import sound_request_id
 from service.api.errors import problem_of
@@ -19,10 +20,12 @@ from service.api.paths import Paths
 from service.api.quick_score import PATH, QuickScore
 from service.errors import Overloaded
 from service.exchange import Headers, Taker
-from service.gate import Gate
+from service.gate import RETRY_AFTER_S, Gate
 from service.metrics import Metrics
 
 _QUICK = PATH.encode()
+_PLACE = b"?"  # in no request id, and in no such refusal
+_Refusal = tuple[str, int, str, bytes]  # route, status, code, answer
 
 
 class Doorkeeper:
@@ -35,22 +38,32 @@ class Doorkeeper:
         self._paths = Paths(paths)
         self._quick = quick
         self._record = {path: metrics.request(path) for path in paths}
+        # Refusals differ by little more than whom they are for.
+        self._refusal = lru_cache(1024)(self._written)
 
     def __call__(self, method: bytes, target: bytes, headers: Headers) -> bytes | Taker | None:
         # While draining each answer ends its connection, which is for the Boundary to do.
         if method != b"POST" or self._gate.state != "ready":
             return None
-        try:
-            self._gate.check()
-        except Overloaded as err:
-            problem = problem_of(err)
-        else:
+        overloaded = self._gate.full()
+        if overloaded is None:
             if self._quick is None or target != _QUICK:
                 return None
             return self._quick.taker(headers)
+        request_id = sound_request_id(dict(headers).get(b"x-request-id")).encode("ascii")
+        refusal = self._refusal(target, overloaded, len(request_id))
+        if refusal is None:
+            return None
+        route, status, code, answer = refusal
+        self._record[route](status, 0.0, code)
+        return answer.replace(_PLACE * len(request_id), request_id)
+
+    def _written(self, target: bytes, sentence: str, id_length: int) -> _Refusal | None:
+        """A refusal of a request id of so many bytes, with places where it goes."""
         path = target.partition(b"?")[0].decode("latin-1")
         found = self._paths.find(path)
         if found is None:
             return None
-        self._record[found[0]](problem.status, 0.0, problem.code)
-        return problem.answer(sound_request_id(dict(headers).get(b"x-request-id")), path)
+        problem = problem_of(Overloaded(sentence, RETRY_AFTER_S))
+        answer = problem.answer((_PLACE * id_length).decode(), path)
+        return found[0], problem.status, problem.code, answer

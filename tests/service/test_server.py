@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import select
 import signal
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +124,31 @@ def test_a_request_in_flight_is_answered_before_the_end() -> None:
         live.loop.call_soon_threadsafe(parts.scorer.held.set)
         assert answer.result(timeout=20).status_code == 200
     assert parts.calls == ["start", "stop"]
+
+
+def test_a_wave_of_callers_is_let_in_within_a_few_rounds_of_the_loop() -> None:
+    """A busy loop's rounds are long: one caller a round would leave most of them waiting."""
+    callers = 64
+
+    async def rounds(address: tuple[str, int]) -> int:
+        with ExitStack() as held:
+            waiting = [
+                held.enter_context(socket.create_connection(address)) for _ in range(callers)
+            ]
+            for one in waiting:
+                one.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+            taken = 0
+            while waiting:
+                await asyncio.sleep(0)
+                taken += 1
+                answered, _, _ = select.select(waiting, [], [], 0)
+                waiting = [one for one in waiting if one not in answered]
+            return taken
+
+    with live_server(FakeParts().open) as live:
+        host, port = live.public.removeprefix("http://").split(":")
+        asked = asyncio.run_coroutine_threadsafe(rounds((host, int(port))), live.loop)
+        assert asked.result(timeout=20) < callers
 
 
 def refused(url: str) -> bool:

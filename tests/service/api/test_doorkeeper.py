@@ -51,6 +51,15 @@ def test_a_refusal_has_the_form_of_all_others_and_keeps_the_connection() -> None
     assert 'taskgraft_requests_total{route="/v1/events",status="4xx"} 1.0' in figures
 
 
+def test_each_refusal_names_the_request_that_it_is_for() -> None:
+    with full_house() as live, httpx.Client(base_url=live.public) as client:
+        for given in ("a", "b", "much-longer/than=that+0", "x" * 128):
+            answer = client.post("/v1/score", json=REQUEST, headers={"X-Request-ID": given})
+            assert answer.json()["request_id"] == answer.headers["X-Request-ID"] == given
+        made = [client.post("/v1/score", json=REQUEST).json()["request_id"] for _ in range(2)]
+        assert made[0] != made[1]
+
+
 def test_a_full_house_answers_all_else_and_whoever_asks_for_leave() -> None:
     with full_house() as live, httpx.Client(base_url=live.public) as client:
         assert client.get("/livez").status_code == 200
