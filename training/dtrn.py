@@ -80,18 +80,17 @@ class DtrnBottom(nn.Module):
 
     def interests(self, fields: Split, events: Events, gamma: Tensor) -> Tensor:
         """(T', N, M, w), or with mean pooling (T', U, M, w), under gamma (T', M, sites, 2, w)."""
-        known = events.known
-        y: Tensor = self.transformer(events.tokens, known, gamma)  # (U, T', M, L, w)
-        empty = (known.sum(-1) == 0).to(y.dtype)  # (U, M)
+        known, last = events.known, gamma[:, :, -1]
+        n = self.transformer(events.tokens, known, gamma)  # (T', M, U, L, w)
+        empty = known.sum(-1).mT == 0  # (M, U)
         if self.pooling is None:
-            pooled = mean_pooling(y, known)
+            pooled = mean_pooling(n, last, known)
         else:
             candidate = self.sequences.candidate(fields.item)
-            pooled = self.pooling(y, known, candidate, fields.row_user)  # (T', N, M, w)
-            empty = empty.index_select(0, fields.row_user)
-        # An empty sequence pools to exactly 0, so it becomes exactly its learned vector.
-        result: Tensor = pooled + empty.unsqueeze(-1) * self.sequences.nothing
-        return result
+            pooled = self.pooling(n, last, known, candidate, fields.row_user)  # (T', M, N, w)
+            empty = empty.index_select(1, fields.row_user)
+        nothing = self.sequences.nothing.unsqueeze(1)  # (M, 1, w)
+        return torch.where(empty.unsqueeze(-1), nothing, pooled).transpose(1, 2)
 
     def _beside(self, fields: Split, interests: Tensor) -> Split:
         """Fields and interests in one Split; interests may be T views of (N or U, M * w)."""

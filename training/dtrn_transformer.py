@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import DtrnConfig
+from training.dtrn_attention import attention, penalties
 from training.mlp import Layers, StackedMLP
-from training.split import Split, unflatten
+from training.split import Split, affine, unflatten
 
 EPSILON = 1e-5
-MASKED = -1e9
+Affine = tuple[Tensor, Tensor]  # W (T, M, o, i) and b (T, M, o)
 
 
 class Conditions(nn.Module):
@@ -73,7 +74,7 @@ class Conditions(nn.Module):
 
 
 class ConditionedTransformer(nn.Module):
-    """Pre-norm blocks whose layer norms come from outside; the last site norms the output."""
+    """Pre-norm blocks whose layer norms come from outside, up to the norm that closes them."""
 
     def __init__(self, config: DtrnConfig) -> None:
         super().__init__()
@@ -83,21 +84,27 @@ class ConditionedTransformer(nn.Module):
         )
 
     def forward(self, tokens: Tensor, known: Tensor, gamma: Tensor) -> Tensor:
-        """(U, T, M, L, w).
+        """(T, M, U, L, w), normed; the last gamma and beta are left to who pools them.
 
         Args:
             tokens: (U, M, L, w), zero where padded.
             known: (U, M, L), 1 for an event and 0 for padding, in the tokens' dtype.
             gamma: (T, M, sites, 2, w).
         """
-        x = tokens.unsqueeze(1)  # (U, 1, M, L, w): tasks part at the first norm
+        x = tokens.transpose(0, 1).unsqueeze(0)  # (1, M, U, L, w): tasks part at the first norm
+        penalty = penalties(known.transpose(0, 1)).expand(gamma.shape[0], -1, -1, -1)
         for i, block in enumerate(self.blocks):
-            x = block(x, known, gamma[:, :, 2 * i : 2 * i + 2])
-        return conditioned_norm(x, gamma[:, :, -1])
+            x = block(x, penalty, gamma[:, :, 2 * i : 2 * i + 2])
+        return normed(x)
 
 
 class Block(nn.Module):
-    """Self-attention and a feed-forward layer, each added to its input."""
+    """Self-attention and a feed-forward layer, each added to its input.
+
+    No token meets gamma and beta: they are folded into the small matrix that follows a norm, once
+    per task and behaviour, W (gamma n + beta) + b = (W gamma) n + (W beta + b). So are the four
+    matrices of a head, two by two: (K n_j) . (Q n_i) = n_j . (K^T Q n_i), and O (V n) = (O V) n.
+    """
 
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
@@ -109,34 +116,60 @@ class Block(nn.Module):
         self.widen = nn.Linear(width, feed_forward)
         self.narrow = nn.Linear(feed_forward, width)
 
-    def forward(self, x: Tensor, known: Tensor, gamma: Tensor) -> Tensor:
-        """gamma: (T, M, 2, 2, w), the two norms of this block."""
-        x = x + self._attend(conditioned_norm(x, gamma[:, :, 0]), known)
-        hidden = torch.relu(self.widen(conditioned_norm(x, gamma[:, :, 1])))
+    def forward(self, x: Tensor, penalty: Tensor, gamma: Tensor) -> Tensor:
+        """(T, M, U, L, w).
+
+        Args:
+            x: (1 or T, M, U, L, w).
+            penalty: (T, M, U, L), what the scores of an event lose.
+            gamma: (T, M, 2, 2, w), the two norms of this block.
+        """
+        x = x + self._attend(normed(x), penalty, gamma[:, :, 0])
+        hidden = torch.relu(each(conditioned(self.widen, gamma[:, :, 1]), normed(x)))
         y: Tensor = x + self.narrow(hidden)
         return y
 
-    def _attend(self, x: Tensor, known: Tensor) -> Tensor:
-        query, key, value = (
-            unflatten(linear(x), -1, self.heads).transpose(-2, -3)  # (U, T, M, heads, L, w / heads)
-            for linear in (self.query, self.key, self.value)
+    def _attend(self, n: Tensor, penalty: Tensor, gamma: Tensor) -> Tensor:
+        n = n.expand(gamma.shape[0], -1, -1, -1, -1).contiguous()
+        queries = unflatten(each(self._look_up(gamma), n), -1, self.heads)  # (T, M, U, L, h, w)
+        heard = attention(
+            n.flatten(0, 2), queries.flatten(3, 4).flatten(0, 2), penalty.flatten(0, 2)
         )
-        scores = query @ key.mT / math.sqrt(query.shape[-1])  # (.., L, L)
-        weights = masked_softmax(scores, known[:, None, :, None, None])
-        y: Tensor = self.out((weights @ value).transpose(-2, -3).flatten(-2))
-        return y
+        return each(self._take_up(gamma), heard.view(queries.shape).flatten(4))
+
+    def _look_up(self, gamma: Tensor) -> Affine:
+        """K^T Q of each head: (T, M, h * w, w).
+
+        The key's bias is left out: no softmax sees what all scores of a query have in common.
+        """
+        query, shift = conditioned(self.query, gamma)
+        query = unflatten(query, -2, self.heads)  # (T, M, h, w / h, w)
+        shift = unflatten(shift, -1, self.heads).unsqueeze(-1)  # (T, M, h, w / h, 1)
+        key = unflatten(self.key.weight * gamma[:, :, :1], -2, self.heads)
+        scaled = key.mT / math.sqrt(key.shape[-2])  # (T, M, h, w, w / h)
+        return (scaled @ query).flatten(2, 3), (scaled @ shift).flatten(2)
+
+    def _take_up(self, gamma: Tensor) -> Affine:
+        """O V of each head, side by side: (T, M, w, h * w)."""
+        value, shift = conditioned(self.value, gamma)
+        value = unflatten(value, -2, self.heads)  # (T, M, h, w / h, w)
+        out = unflatten(self.out.weight, -1, self.heads).transpose(0, 1)  # (h, w, w / h)
+        return (out @ value).transpose(2, 3).flatten(3), self.out(shift)
 
 
-def conditioned_norm(x: Tensor, gamma: Tensor) -> Tensor:
-    """Gamma * (x - mean) / std + beta; x is (U, 1 or T, M, L, w), gamma (T, M, 2, w)."""
-    normed = functional.layer_norm(x, x.shape[-1:], eps=EPSILON)
-    return gamma[:, :, 0].unsqueeze(2) * normed + gamma[:, :, 1].unsqueeze(2)
+def normed(x: Tensor) -> Tensor:
+    """(x - mean) / std over the last axis."""
+    return functional.layer_norm(x, x.shape[-1:], eps=EPSILON)
 
 
-def masked_softmax(scores: Tensor, known: Tensor) -> Tensor:
-    """Softmax over the last axis where known is 1, exactly 0 elsewhere, all 0 if nothing is known.
+def conditioned(linear: nn.Linear, gamma: Tensor) -> Affine:
+    """W (gamma n + beta) + b as a map of n; gamma is (T, M, 2, w)."""
+    shift: Tensor = linear(gamma[:, :, 1])
+    return linear.weight * gamma[:, :, :1], shift
 
-    A score so low that its exponential is 0 keeps padded content from moving a single bit.
-    """
-    filled = scores.masked_fill(known == 0, MASKED)
-    return torch.softmax(filled, dim=-1) * known
+
+def each(maps: Affine, n: Tensor) -> Tensor:
+    """The map of each task and behaviour on its part of n, (T, M, U, L, i)."""
+    weight, bias = (of_pair.flatten(0, 1) for of_pair in maps)
+    y = affine(n.flatten(2, 3).flatten(0, 1), weight, bias)  # (T * M, U * L, o)
+    return y.view(*n.shape[:-1], -1)

@@ -105,7 +105,7 @@ def test_at_the_start_it_is_a_plain_pre_norm_transformer() -> None:
     _, bottom = dtrn()
     events = bottom.sequences(bottom.embedding, INPUTS.history)
     tokens, known = events.tokens, events.known
-    found = bottom.transformer(tokens, known, bottom.conditions())[:, 0]  # (U, M, L, w)
+    found = bottom.transformer(tokens, known, bottom.conditions())[0]  # (M, U, L, w)
     block = bottom.transformer.blocks[0]
     assert isinstance(block, Block)
     plain = nn.TransformerEncoderLayer(
@@ -121,7 +121,7 @@ def test_at_the_start_it_is_a_plain_pre_norm_transformer() -> None:
     for u, b in ((1, 0), (2, 1), (3, 0)):
         length = int(known[u, b].sum())
         want = nn.functional.layer_norm(plain(tokens[u, b, :length].unsqueeze(0)), (6,))
-        assert_close(found[u, b, :length], want[0], rtol=0, atol=1e-6)
+        assert_close(found[b, u, :length], want[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("per", ["field", "element"])
@@ -231,12 +231,12 @@ def test_pooling_by_request_equals_pooling_row_by_row(users: int) -> None:
 
 def test_the_two_ways_of_pooling_agree() -> None:
     g = torch.Generator().manual_seed(4)
-    y, key = (torch.randn(4, 3, 2, 5, 6, generator=g, dtype=torch.float64) for _ in range(2))
-    query = torch.randn(11, 6, generator=g, dtype=torch.float64)
-    known = (torch.arange(5) < torch.tensor([[0, 5], [2, 1], [3, 0], [5, 5]])[..., None]).double()
+    n = torch.randn(3, 2, 4, 5, 6, generator=g, dtype=torch.float64)
+    query = torch.randn(3, 2, 11, 6, generator=g, dtype=torch.float64)
+    known = (torch.arange(5) < torch.tensor([[1, 5], [2, 1], [3, 2], [5, 5]])[..., None]).double()
     row_user = torch.randint(4, (11,), generator=g, dtype=torch.int32)
-    one = against_all(query, key, y, own_events(known, row_user))
-    assert_close(by_request(query, key, y, known, row_user), one, rtol=0, atol=1e-12)
+    one = against_all(query, n, own_events(known, row_user))
+    assert_close(by_request(query, n, known, row_user), one, rtol=0, atol=1e-12)
 
 
 def test_without_behaviours_there_is_nothing_to_read() -> None:
