@@ -1,10 +1,10 @@
 """Attention over short sequences, many at once.
 
-    events (S, L, w), queries (S, Q, w), known --attention--> what each query hears, (S, Q, w)
+    events (S, L, w), queries (S, Q, w), penalty (S, L) --attention--> what queries hear, (S, Q, w)
 
-Events are keys and values at once: matrices that would make either of them stand with the queries,
-or with what they hear. On a processor tiny products are slow in most of their forms, and so is a
-softmax along a short row; hence events in front of queries, and gradients written out.
+Events are keys and values at once: the matrices that would make them so belong to the queries and
+to what those hear. On a processor tiny products are slow in most of their forms, and so is softmax
+along a short row; hence events in front of queries, and a gradient written out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def attention(events: Tensor, queries: Tensor, penalty: Tensor) -> Tensor:
         penalty: (S, L), of each event.
     """
     penalty = penalty.unsqueeze(-1)
-    if queries.shape[1] == 1:
+    if queries.shape[1] == 1:  # element by element, as most rows of a log come alone
         weights = torch.softmax((events * queries).sum(-1, keepdim=True) + penalty, dim=1)
         return (weights * events).sum(1, keepdim=True)
     if torch.is_grad_enabled() and not events.is_cuda:
@@ -52,7 +52,7 @@ class _Attention(torch.autograd.Function):
     """The same, where autograd would put queries in front of events, and copy."""
 
     @staticmethod
-    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]  # torch's
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: FunctionCtx, events: Tensor, queries: Tensor, penalty: Tensor) -> Tensor:
         weights = _weights(events, queries, penalty)
         ctx.save_for_backward(events, queries, weights)

@@ -1,7 +1,7 @@
 """A transformer over behaviour sequences, conditioned on task and behaviour type.
 
     u_t, v_b --Conditions--> gamma, beta of every layer norm, (T, M, sites, 2, w)
-    tokens (U, M, L, w) --ConditionedTransformer--> (U, T, M, L, w)
+    tokens (U, M, L, w) --ConditionedTransformer--> (T, M, U, L, w)
 
 After DTRN (arXiv 2308.05996), whose public text fixes no equations: this formulation is ours. All
 weights are shared over tasks and behaviours; only the layer norms differ, and at the start not even
@@ -130,11 +130,10 @@ class Block(nn.Module):
         return y
 
     def _attend(self, n: Tensor, penalty: Tensor, gamma: Tensor) -> Tensor:
-        n = n.expand(gamma.shape[0], -1, -1, -1, -1).contiguous()
+        n = n.expand(gamma.shape[0], -1, -1, -1, -1).contiguous()  # once, for three products
         queries = unflatten(each(self._look_up(gamma), n), -1, self.heads)  # (T, M, U, L, h, w)
-        heard = attention(
-            n.flatten(0, 2), queries.flatten(3, 4).flatten(0, 2), penalty.flatten(0, 2)
-        )
+        asked = queries.flatten(3, 4).flatten(0, 2)  # (T * M * U, L * h, w)
+        heard = attention(n.flatten(0, 2), asked, penalty.flatten(0, 2))
         return each(self._take_up(gamma), heard.view(queries.shape).flatten(4))
 
     def _look_up(self, gamma: Tensor) -> Affine:
@@ -169,7 +168,7 @@ def conditioned(linear: nn.Linear, gamma: Tensor) -> Affine:
 
 
 def each(maps: Affine, n: Tensor) -> Tensor:
-    """The map of each task and behaviour on its part of n, (T, M, U, L, i)."""
+    """Every task's and behaviour's own map of n (T, M, U, L, i)."""
     weight, bias = (of_pair.flatten(0, 1) for of_pair in maps)
     y = affine(n.flatten(2, 3).flatten(0, 1), weight, bias)  # (T * M, U * L, o)
-    return y.view(*n.shape[:-1], -1)
+    return y.view(*n.shape[:-1], y.shape[-1])
