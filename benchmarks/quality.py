@@ -186,16 +186,16 @@ def round_of(
 
 
 def records_of(plan: Plan, place: Place) -> Records:
-    """The records made with the settings that the plan has now."""
-    found = {}
-    for key, record in read_records(place.records).items():
+    """The records made with the settings that the plan has now, latest of each key."""
+    found: Records = {}
+    for record in read_records(place.records):
         if record.trial >= len(plan.trials):
             continue
         cells = plan.grafts(record.data) if record.kind == "graft" else plan.cells(record.data)
         new = record.task if record.kind == "graft" else None
         cell = next((c for c in cells if (c.model, c.new) == (record.model, new)), None)
         if cell and record.digest == plan.digest(cell, record.trial, record.seed):
-            found[key] = record
+            found[record.key] = record
     return found
 
 

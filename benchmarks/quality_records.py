@@ -1,6 +1,6 @@
 """What single runs found, a JSON line each, so that a run that was stopped goes on where it was.
 
-FitRecord, GraftRecord --append--> records.jsonl --read_records--> the same, latest of each key
+FitRecord, GraftRecord --append--> records.jsonl --read_records--> the same, as they were made
 
 A damaged last line (the machine went down while it was written) is passed over.
 """
@@ -97,15 +97,14 @@ def append(path: Path, record: FitRecord | GraftRecord) -> None:
         file.write(record.model_dump_json() + "\n")
 
 
-def read_records(path: Path) -> dict[str, FitRecord | GraftRecord]:
-    """Records by key, in the order they were made; none if there is no file."""
+def read_records(path: Path) -> list[FitRecord | GraftRecord]:
+    """Records in the order they were made; none if there is no file."""
     if not path.exists():
-        return {}
-    found = {}
+        return []
+    found = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            record = _ADAPTER.validate_json(line)
+            found.append(_ADAPTER.validate_json(line))
         except ValidationError:
             continue
-        found[record.key] = record
     return found

@@ -32,7 +32,7 @@ def test_every_job_leaves_one_record(quick: Path) -> None:
     lines = (quick / "records.jsonl").read_text().splitlines()
     # Two models, two trials on the first seed and one on the second, and a graft per seed.
     assert len(lines) == 2 * 3 + 2
-    assert len(read_records(quick / "records.jsonl")) == len(lines)
+    assert len({record.key for record in read_records(quick / "records.jsonl")}) == len(lines)
 
 
 def test_a_graft_moves_no_old_task(quick: Path) -> None:
@@ -53,6 +53,7 @@ def test_records_of_other_settings_do_not_count(tmp_path: Path) -> None:
     cell = plan.cells("shop")[0]
     record = fit_record("mmoe", 0.7).model_copy(update={"data": "shop"})
     append(place.records, record.model_copy(update={"digest": plan.digest(cell, 0, 0)}))
+    append(place.records, record)  # made later, by another plan
     assert list(records_of(plan, place)) == ["fit/shop/mmoe/0/0"]
     longer = plan.data["shop"].model_copy(update={"fit": {"batch_size": 256, "epochs": 3}})
     assert not records_of(plan.model_copy(update={"data": {"shop": longer}}), place)
@@ -73,7 +74,7 @@ def test_a_damaged_last_line_is_run_again(tmp_path: Path) -> None:
     append(path, fit_record("mmoe", 0.7))
     with path.open("a") as file:
         file.write('{"kind": "fit", "data": "kuai')
-    assert list(read_records(path)) == ["fit/kuairand/mmoe/0/0"]
+    assert [record.key for record in read_records(path)] == ["fit/kuairand/mmoe/0/0"]
 
 
 def test_the_plan_gives_every_model_of_the_field_the_same_sizes() -> None:
