@@ -17,7 +17,7 @@ from benchmarks.results import FOLDER, Figure, Results, read_results
 _TITLES = {
     "kuairand": "KuaiRand: four kinds of feedback on short videos",
     "census": "Census-Income, as others compare on it",
-    "census_graft": "Census-Income, the setting of the MPT-Rec paper (D = 123)",
+    "census_graft": "Census-Income, inputs and sizes of the MPT-Rec paper (D = 123)",
 }
 _Key = TypeVar("_Key")
 _SPEED = "training_speed"
@@ -33,12 +33,13 @@ _OPENING = """# How good the models are
 This page is written by `{command}` from `benchmarks/results/`; no figure in it was typed.
 
 Every model chose one of the same few settings on validation rows, with the first seed, and was then
-run on the seeds ({seeds}); on Census-Income there is one setting for all, chosen likewise with two
-of them (decisions/0030). Test rows were used to report, never to choose. An AUC stands with its
-95 % interval: users (rows, where there are no users) drawn anew 200 times, and with them the
-seeds. Differences are taken on the same draws. Seconds of the models are wall-clock on one thread
-of a machine that did other work as well: compare them within a table only. Those of a new task are
-the processor's, which other work hardly stretches.
+run on the seeds ({seeds}); on Census-Income there is one setting for all, chosen likewise with one
+or two of them (decisions/0030, 0034). Test rows were used to report, never to choose. An AUC stands
+with its 95 % interval: users (rows, where there are no users) drawn anew 200 times, and with them
+the seeds. Differences are taken on the same draws. Seconds of the models are wall-clock on one
+thread of a machine that did other work as well: compare them within a table only. Those of a new
+task are the processor's, which other work stretches less; a prompt's hold one pass of the backbone
+over the training and validation rows.
 
 {machine}
 """
