@@ -208,11 +208,15 @@ def _again(sock: socket.socket) -> list[socket.socket]:
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        sock = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as err:
         raise ConfigError(
             f"cannot listen on {host} port {port}: {err.strerror or err}; choose another address"
         ) from err
+    # Once and for all: descriptors share this, and one that is duplicated takes it from its first.
+    # Had it been lifted for a moment, a process that serves would have hung in accept.
+    sock.setblocking(False)
+    return sock
 
 
 def addresses(settings: Settings, sockets: Sockets) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import select
 import signal
 import socket
@@ -149,6 +150,14 @@ def test_a_wave_of_callers_is_let_in_within_a_few_rounds_of_the_loop() -> None:
         host, port = live.public.removeprefix("http://").split(":")
         asked = asyncio.run_coroutine_threadsafe(rounds((host, int(port))), live.loop)
         assert asked.result(timeout=20) < callers
+
+
+def test_a_listening_socket_never_blocks_whoever_duplicates_it() -> None:
+    """The flag is shared by all descriptors, also those of other workers, who would hang."""
+    for sock in bind(settings_for_tests()):
+        with sock, sock.dup() as again:
+            assert not os.get_blocking(sock.fileno())
+            assert not os.get_blocking(again.fileno())
 
 
 def refused(url: str) -> bool:
