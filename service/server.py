@@ -215,7 +215,7 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from err
     # Once and for all: descriptors share this, and one that is duplicated takes it from its first.
     # Had it been lifted for a moment, a process that serves would have hung in accept.
-    sock.setblocking(False)
+    sock.settimeout(0)
     return sock
 
 
