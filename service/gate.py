@@ -22,7 +22,7 @@ from typing import Literal
 from service.errors import DeadlineExceeded, NotReady, Overloaded
 
 State = Literal["starting", "ready", "draining"]
-RETRY_AFTER_S = 1.0
+_RETRY_AFTER_S = 1.0
 _MOST_OF_DEADLINE = 0.5  # the expected wait; the rest is for what was not expected
 _LEAST_ROOM = 2  # one is worked on, one is next
 _MEMORY = 0.05  # weight of the newest turn
@@ -75,14 +75,14 @@ class Gate:
         """Refuse early what could not enter, before its body is read."""
         if self.state == "starting":
             raise NotReady("the service is still starting; try again in a moment")
-        if (sentence := self.full()) is not None:
-            raise Overloaded(sentence, RETRY_AFTER_S)
+        if (full := self.full()) is not None:
+            raise full
 
-    def full(self) -> str | None:
-        """Why nobody more may enter, if so."""
+    def full(self) -> Overloaded | None:
+        """Why nobody more may enter, if so; raising it would cost more than a refusal may."""
         if self.in_flight < self.room:
             return None
-        return f"{self.in_flight} requests are in flight already"
+        return Overloaded(f"{self.in_flight} requests are in flight already", _RETRY_AFTER_S)
 
     def __enter__(self) -> None:
         self.check()
@@ -117,7 +117,7 @@ class Gate:
         most = math.ceil(self.room * self._task_share)
         if hot := [task for task in tasks if self._by_task.get(task, 0) >= most]:
             raise Overloaded(
-                f"{most} requests for {', '.join(hot)} are in flight already", RETRY_AFTER_S
+                f"{most} requests for {', '.join(hot)} are in flight already", _RETRY_AFTER_S
             )
         return Turn(self, tasks, deadline_s)
 
@@ -146,7 +146,7 @@ class Gate:
         ):
             raise Overloaded(
                 f"its turn would come in {wait_s * 1000:.0f} ms, too near to its deadline",
-                RETRY_AFTER_S,
+                _RETRY_AFTER_S,
             )
 
 

@@ -213,8 +213,8 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {host} port {port}: {err.strerror or err}; choose another address"
         ) from err
-    # Once and for all: descriptors share this, and one that is duplicated takes it from its first.
-    # Had it been lifted for a moment, a process that serves would have hung in accept.
+    # All descriptors of a socket share this flag, in all workers, and dup() writes it anew from
+    # what stands here: left to block, a worker that joins would make the others hang in accept.
     sock.settimeout(0)
     return sock
 

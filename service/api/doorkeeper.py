@@ -20,7 +20,7 @@ from service.api.paths import Paths
 from service.api.quick_score import PATH, QuickScore
 from service.errors import Overloaded
 from service.exchange import Headers, Taker
-from service.gate import RETRY_AFTER_S, Gate
+from service.gate import Gate
 from service.metrics import Metrics
 
 _QUICK = PATH.encode()
@@ -45,25 +45,27 @@ class Doorkeeper:
         # While draining each answer ends its connection, which is for the Boundary to do.
         if method != b"POST" or self._gate.state != "ready":
             return None
-        overloaded = self._gate.full()
-        if overloaded is None:
+        full = self._gate.full()
+        if full is None:
             if self._quick is None or target != _QUICK:
                 return None
             return self._quick.taker(headers)
         request_id = sound_request_id(dict(headers).get(b"x-request-id")).encode("ascii")
-        refusal = self._refusal(target, overloaded, len(request_id))
+        refusal = self._refusal(target, str(full), full.retry_after_s, len(request_id))
         if refusal is None:
             return None
         route, status, code, answer = refusal
         self._record[route](status, 0.0, code)
         return answer.replace(_PLACE * len(request_id), request_id)
 
-    def _written(self, target: bytes, sentence: str, id_length: int) -> _Refusal | None:
+    def _written(
+        self, target: bytes, sentence: str, retry_after_s: float, id_length: int
+    ) -> _Refusal | None:
         """A refusal of a request id of so many bytes, with places where it goes."""
         path = target.partition(b"?")[0].decode("latin-1")
         found = self._paths.find(path)
         if found is None:
             return None
-        problem = problem_of(Overloaded(sentence, RETRY_AFTER_S))
+        problem = problem_of(Overloaded(sentence, retry_after_s))
         answer = problem.answer((_PLACE * id_length).decode(), path)
         return found[0], problem.status, problem.code, answer
