@@ -71,7 +71,8 @@ _PARTS = {
         "stretches. Two of three swaps graft one of a dozen files in turn, the third rolls back; "
         "one that changes nothing counts as failed. Whoever grafts is a process of its own, but "
         "on the same cores as all others. A change is visible when every worker alive has told "
-        "that it serves it. Every answer is checked: one version, one set of scores.",
+        "that it serves it. Every answer is checked: one version, one set of scores. Memory is "
+        "first looked at after 500 swaps under load, for pages of slots and heap are touched once.",
     ),
     "graft_replicas": Part(
         "Grafting on several replicas",
