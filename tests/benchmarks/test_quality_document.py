@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality_document import number, page, write_document
+from benchmarks.quality_document import _promises, number, page, write_document
 from benchmarks.quality_figures import figures_of, notes_of
 from benchmarks.quality_records import FitRecord, GraftRecord
 from benchmarks.results import Figure, Results
@@ -30,6 +30,14 @@ def test_a_goal_that_is_missed_is_said_to_be_missed() -> None:
     assert "**does not hold**" in row
     row = next(line for line in lines if "prompt (attention) · time" in line)
     assert row.endswith("| holds |")
+
+
+def test_a_goal_that_is_missed_by_little_does_not_look_reached() -> None:
+    missed = Figure(
+        name="census/best/auc", value=0.994992, unit="AUC", spread=(0.9946, 0.9954),
+        goal=">= 0.9950", holds=False, command="x",
+    )  # fmt: skip
+    assert "| 0.994992 [0.9946, 0.9954] |" in _promises([missed])
 
 
 def test_a_model_with_few_seeds_is_named() -> None:
