@@ -52,7 +52,7 @@ class Found:
     Attributes:
         quiet, swapping: answers by stretch, in pairs.
         cpu_s: processor time of all workers by stretch: quiet, swapping.
-        pss_kib: of all workers before and after all swaps.
+        pss_kib: of all workers, before the swaps and after each stretch of them.
         task_bytes: per task and worker, tensors left out; None if no tasks were added.
     """
 
@@ -160,8 +160,8 @@ def _measure(
             found.swapping.append(heard)
             found.swaps += swaps
             found.cpu_s.append((quiet_s, swapping_s))
+            found.pss_kib.append(_pss_kib(services))
             log.info("stretch %d of %d: %s", number + 1, options.stretches, _told(found))
-        found.pss_kib.append(_pss_kib(services))
     if options.tasks:
         found.task_bytes = _fill(services, files[0], options.tasks)
     return found
@@ -217,8 +217,11 @@ def _costs(found: Found) -> Iterator[Figure]:
         per_swap.append((swapping_s - scoring_s) * len(found.cpu_s) / len(found.swaps) * 1000)
     unit = "ms of processor time, all workers"
     yield Rounds.of(per_swap).figure("graft/swap", unit, COMMAND)
-    growth = Rounds.of([found.pss_kib[-1] / found.pss_kib[0] - 1])
+    first, middle, last = (found.pss_kib[at] for at in (0, len(found.pss_kib) // 2, -1))
+    growth = Rounds.of([last / first - 1])
     yield growth.figure("graft/memory/growth", "of all workers", COMMAND, GROWTH)
+    later = Rounds.of([last / middle - 1])
+    yield later.figure("graft/memory/growth/second half", "of all workers", COMMAND)
     if found.task_bytes is not None:
         each = Rounds.of([found.task_bytes])
         yield each.figure("graft/memory/task", "bytes a task", COMMAND, TASK_BYTES)

@@ -28,7 +28,7 @@ class Birth:
     Attributes:
         sockets: listening, shared with all other workers.
         slot: its place among the workers; the one that replaces it gets the same.
-        folder: what the workers of this service share about their metrics.
+        folder: what the workers of this service share: their metrics, and what they have proved.
         early: whether it listens before it is ready, to answer health checks. One that joins others
             must not: they would share their callers with a worker that refuses them.
         replaces: whether another was ready in this slot before.

@@ -29,7 +29,6 @@ from service.interface import refuse_other_interface
 from service.model import Model, Running, replay_golden
 from service.prover import PromptProver
 from service.resident import Resident
-from service.signatures import Signers
 from service.task_store import DesiredState, TaskStore
 from service.warm_up import Recent, warm_up
 
@@ -46,7 +45,7 @@ class Opening:
         pool: one thread of low priority, so that requests go first.
         kept_events: of each user and behaviour, in the feature store.
         keep_s: how long the backbone just left stays in memory, for a way back without loading.
-        signers: whose prompts are served.
+        prover: of the prompts that come with a backbone.
     """
 
     shelf: BundleShelf
@@ -55,7 +54,7 @@ class Opening:
     recent: Recent = field(default_factory=Recent)
     kept_events: int = 4096
     keep_s: float = 600.0
-    signers: Signers = field(default_factory=Signers)
+    prover: PromptProver = field(default_factory=PromptProver)
 
 
 class ModelRoom:
@@ -72,7 +71,6 @@ class ModelRoom:
         self._schema = schema
         self._store = store
         self._with = opening
-        self._prover = PromptProver(opening.signers)
         self._models = {first.ref: first}
         self._opening = asyncio.Lock()
         # The key of the proposal and its work, replaced as one: other threads read them, too.
@@ -165,7 +163,7 @@ class ModelRoom:
             if version is None:
                 continue  # removed by the same state; confirm will say so
             ready[version.sha256] = await self._aside(
-                partial(self._prover.prove_stored, model, name, version, self._store)
+                partial(self._with.prover.prove_stored, model, name, version, self._store)
             )
         slots = [resident.slot for resident in ready.values()]
         await self._aside(partial(warm_up, model, slots, self._with.recent.all()))

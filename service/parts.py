@@ -29,6 +29,7 @@ from service.model import Model, Running, replay_golden
 from service.model_room import ModelRoom, Opening
 from service.near_cache import NearCache, NearCacheOptions
 from service.packing import Layout
+from service.proofs import Proofs
 from service.prover import PromptProver
 from service.redis_store import RedisOptions, RedisStore
 from service.redis_task_store import RedisTaskStore
@@ -48,13 +49,19 @@ _CONNECT_S = 1.0  # a feature store that is away holds up the start no longer
 _log = structlog.get_logger()
 
 
-def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = None) -> Parts:
+def open_parts(
+    settings: Settings,
+    metrics: Metrics,
+    checked: Bundle | None = None,
+    proofs: Proofs | None = None,
+) -> Parts:
     """Open everything that one process serves with.
 
     Args:
         settings: all of them.
         metrics: this process's figures.
         checked: the bundle of the settings, if it has just been opened.
+        proofs: shared with the other workers, if there are any.
 
     Raises:
         ContractError: the bundle cannot be opened.
@@ -69,16 +76,9 @@ def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = No
     store = open_task_store(settings)
     features = open_ladder(settings, schema, metrics.store_fault)
     signers = Signers(settings.trusted_keys, settings.require_signature)
-    opening = Opening(
-        shelf=BundleShelf(settings.bundle, settings.bundles),
-        running=running,
-        pool=EnginePool(1, nice=ASIDE_NICE),
-        kept_events=Layout.of(schema, settings.history_cap).cap,
-        keep_s=settings.rollback_ready_s,
-        signers=signers,
-    )
+    prover = PromptProver(signers, proofs)
+    opening = _opening(settings, schema, running, prover)
     room = ModelRoom(model, schema, store, opening)
-    prover = PromptProver(signers)
     registry = TaskRegistry(room, prover, store, metrics, settings.converge_s)
     follower = TaskFollower(registry, store, _log)
     watch = DriftWatch(registry, metrics, _log)
@@ -106,6 +106,19 @@ def open_parts(settings: Settings, metrics: Metrics, checked: Bundle | None = No
         schema, scorer, catalog, registry, upgrades, features, start, stop,
         worker=registry.worker, quick=scorer if pool.runs_in_place else None,
     )  # fmt: skip
+
+
+def _opening(
+    settings: Settings, schema: FeatureSchema, running: Running, prover: PromptProver
+) -> Opening:
+    return Opening(
+        shelf=BundleShelf(settings.bundle, settings.bundles),
+        running=running,
+        pool=EnginePool(1, nice=ASIDE_NICE),
+        kept_events=Layout.of(schema, settings.history_cap).cap,
+        keep_s=settings.rollback_ready_s,
+        prover=prover,
+    )
 
 
 def _tell_provider(provider: str, settings: Settings, metrics: Metrics) -> None:

@@ -5,14 +5,15 @@
                                                               nothing changed
 
 In this order, so that cheap checks come first and no foreign number reaches a graph unchecked. All
-of it in one hand-over to a thread: each costs the event loop as much as a check does.
+of it in one hand-over to a thread: each costs the event loop as much as a check does. The workers
+of a service take turns, and what one of them replayed the others do not (proofs.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from service.bank import Arrays
 from service.engine import Cancellation
 from service.errors import DeadlineExceeded, TaskRejected
 from service.model import Model
+from service.proofs import Proofs
 from service.resident import Resident
 from service.signatures import Signers
 from service.task_store import TaskStore, TaskVersion
@@ -37,10 +39,12 @@ class PromptProver:
 
     Args:
         signers: whose prompts are served; anybody's by default.
+        proofs: what this process and its siblings have proved.
     """
 
-    def __init__(self, signers: Signers | None = None) -> None:
+    def __init__(self, signers: Signers | None = None, proofs: Proofs | None = None) -> None:
         self._signers = signers or Signers()
+        self._proofs = proofs or Proofs()
 
     async def prove(
         self, model: Model, name: str, body: bytes, signature: str = ""
@@ -53,11 +57,17 @@ class PromptProver:
             TooLarge: no slot is left.
         """
 
-        def read() -> tuple[Prompt, str]:
-            signer = self._signers.check(body, signature)
-            return read_prompt(body), signer
+        def checked() -> tuple[Resident, Checks]:
+            with self._proofs.turn():
+                signer = self._signers.check(body, signature)
+                prompt = read_prompt(body)
+                prepared = _prepared(model, name, prompt)
+                difference = self._replayed(model, prompt, prepared)
+                return _resident(model, prompt, prepared, signer), _checks(
+                    prompt, signer, difference
+                )
 
-        return await asyncio.to_thread(_prove, model, name, read)
+        return await asyncio.to_thread(checked)
 
     def prove_stored(
         self, model: Model, name: str, version: TaskVersion, store: TaskStore
@@ -68,20 +78,24 @@ class PromptProver:
             PromptMisfit, TaskRejected, TooLarge: as prove.
             PromptMissing, CorruptStore, StoreUnavailable: as TaskStore.prompt.
         """
-
-        def read() -> tuple[Prompt, str]:
+        with self._proofs.turn():
             content = store.prompt(version.sha256)
             signer = self._signers.check(content, version.signature)
-            return read_prompt(content, known_as=version.sha256), signer
-
-        resident, _ = _prove(model, name, read)
+            prompt = read_prompt(content, known_as=version.sha256)
+            prepared = _prepared(model, name, prompt)
+            if not self._proofs.has(model.ref, version.sha256):
+                self._replayed(model, prompt, prepared)
+            resident = _resident(model, prompt, prepared, signer)
         return replace(resident, version=version.version)
 
+    def _replayed(self, model: Model, prompt: Prompt, prepared: Arrays) -> float:
+        difference = _replay(model, prompt, prepared)
+        self._proofs.add(model.ref, prompt.sha256)
+        return difference
 
-def _prove(
-    model: Model, name: str, read: Callable[[], tuple[Prompt, str]]
-) -> tuple[Resident, Checks]:
-    prompt, signer = read()
+
+def _prepared(model: Model, name: str, prompt: Prompt) -> Arrays:
+    """A prompt's tensors as they score, if it is this task's and fits the model."""
     task = prompt.header.task
     if task != name:
         raise PromptMisfit(
@@ -91,10 +105,16 @@ def _prove(
             expected=name,
         )
     prompt.check_fits(model.manifest)
-    prepared = model.engine.prepared(prompt.tensors)
-    difference = _replay(model, prompt, prepared)
+    return model.engine.prepared(prompt.tensors)
+
+
+def _resident(model: Model, prompt: Prompt, prepared: Arrays, signer: str) -> Resident:
     slot = model.bank.fill(prepared)
-    checks: Checks = {
+    return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer)
+
+
+def _checks(prompt: Prompt, signer: str, difference: float) -> Checks:
+    return {
         "signature": signer or "not asked for",
         "format": "passed",
         "digest": "passed",
@@ -104,7 +124,6 @@ def _prove(
         "golden_rows": len(prompt.golden_scores),
         "golden_largest_difference": difference,
     }
-    return Resident(prompt.header, 0, prompt.sha256, prompt.size_bytes, slot, signer), checks
 
 
 def _replay(model: Model, prompt: Prompt, prepared: Arrays) -> float:

@@ -27,8 +27,11 @@ from service.errors import ConfigError, ServiceError
 from service.metric_slots import MetricSlot
 from service.metrics import Metrics
 from service.parts import open_parts
+from service.proofs import Proofs
 from service.server import Server
 from service.settings import Settings
+
+_PROOFS = "proofs"
 
 
 def live(checked: list[Bundle], birth: Birth, channel: socket.socket) -> None:
@@ -55,9 +58,10 @@ def live(checked: list[Bundle], birth: Birth, channel: socket.socket) -> None:
 async def _serve(checked: list[Bundle], birth: Birth, channel: socket.socket) -> None:
     metrics = Metrics(worker=str(birth.slot))
     slot = MetricSlot(Path(birth.folder), birth.slot, metrics)
+    proofs = Proofs(Path(birth.folder) / _PROOFS)
 
     def opener(settings: Settings, metrics: Metrics) -> Parts:
-        return open_parts(settings, metrics, checked.pop() if checked else None)
+        return open_parts(settings, metrics, checked.pop() if checked else None, proofs)
 
     service = create_service(birth.settings, opener, metrics, slot)
     admitted, orphaned = asyncio.Event(), asyncio.Event()

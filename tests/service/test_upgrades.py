@@ -180,7 +180,8 @@ async def test_an_upgrade_asks_for_its_prompts_signatures(one: Tiny) -> None:
     key, content = SecretKey.new(), retrained_prompt("share")
     signers = Signers((key.trusted("ops"),), required=True)
     one.upgrades._signers = signers
-    one.registry._room._prover = PromptProver(signers)
+    room = one.registry._room
+    room._with = replace(room._with, prover=PromptProver(signers))
     digest = one.store.put_prompt(content)
     before = one.registry.snapshot
     with pytest.raises(TaskRejected, match="not signed"):
