@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with bounds on how a request arrives.
 
     bytes --GuardedProtocol--> uvicorn
-                ├--> the door's answer, or whom it names for a plain request (exchange.py)
+                ├--> the door's answer, to bytes or to a head, or whom it names (exchange.py)
                 ├--> 400, connection closed: no HTTP
                 ├--> 431, connection closed: too much head, chunk framing or trailer
                 └--> 408, connection closed: no whole request within arrival_s
@@ -40,12 +40,13 @@ class GuardedProtocol(HttpToolsProtocol):
     @classmethod
     def within(cls, arrival_s: float, door: Door) -> type[GuardedProtocol]:
         """A class that knows its bounds: the server makes the protocols itself."""
-        return type(cls.__name__, (cls,), {"arrival_s": arrival_s, "door": staticmethod(door)})
+        return type(cls.__name__, (cls,), {"arrival_s": arrival_s, "door": door})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._begun = False
-        self._arriving = True
+        self._arriving = self._between = True
+        self._turned_away_at = 0.0
         self._body_bytes = 0
         self._other_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -56,6 +57,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._between and self._settled() and (answer := self.door.refuse(data)) is not None:
+            self._turn_away(answer)
+            return
         self._begun, body_before = False, self._body_bytes
         super().data_received(data)
         if self._arriving:
@@ -70,6 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._begun = self._arriving = True
+        self._between = False
         self._body_bytes = self._other_bytes = 0
 
     def on_body(self, body: bytes) -> None:
@@ -80,7 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._arriving = False
+        self._arriving, self._between = False, True
         self._stop_timer()
         if (exchange := self._exchange()) is not None:
             exchange.take(exchange)
@@ -89,9 +94,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             # Answered before its last byte came, which ended the wait for the next request.
             self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._wait_for_next(self.timeout_keep_alive)
 
     def on_headers_complete(self) -> None:
         found = (
@@ -111,13 +114,39 @@ class GuardedProtocol(HttpToolsProtocol):
         found: object = self.cycle
         return found if isinstance(found, Exchange) and not found.response_complete else None
 
+    def _turn_away(self, answer: bytes) -> None:
+        """The parser has seen nothing of the request, and nothing of it is left."""
+        self._arriving = False
+        self._stop_timer()
+        self.server_state.total_requests += 1
+        self.transport.write(answer)
+        self._turned_away_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_next(self.timeout_keep_alive)
+
+    def _wait_for_next(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        # A timer for each refusal would cost as much as the refusal.
+        left_s = self._turned_away_at + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._wait_for_next(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _settled(self) -> bool:
+        """Whether the last request is answered, and the answer taken."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+
     def _plain(self) -> bool:
         # Whoever waits for leave to send, sends in a row or does not read its answers needs the
         # care of the long way.
         return (
-            (self.cycle is None or self.cycle.response_complete)
+            self._settled()
             and not self.expect_100_continue
-            and not self.flow.write_paused
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
         )

@@ -83,7 +83,7 @@ def ready(url: str) -> int:
 
 def test_sigterm_drains_before_it_stops() -> None:
     """Balancers go on sending for a while after a process has said that it leaves."""
-    with process(drain_s=1.0) as running:
+    with process(drain_s=3.0) as running:
         until(lambda: ready(running.public) == 200)
         running.signal(signal.SIGTERM)
         until(lambda: ready(running.public) == 503)

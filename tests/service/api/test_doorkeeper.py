@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from tests.fakes import FakeParts
 from tests.live_server import ADMIN, LiveServer, live_server, settings_for_tests
 from tests.service_process import until
 
 REQUEST = {"user_id": 1, "item_ids": [1]}
+BODY = json.dumps(REQUEST).encode()
+WHOLE = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 @contextmanager
-def full_house() -> Iterator[LiveServer]:
+def full_house(parts: FakeParts | None = None) -> Iterator[LiveServer]:
     """A service with one place, which is taken."""
-    parts = FakeParts()
+    parts = parts or FakeParts()
     with (
         live_server(parts.open, settings_for_tests(max_in_flight=1)) as live,
         ThreadPoolExecutor(1) as pool,
@@ -87,3 +93,57 @@ def test_health_figures_and_administration_never_lack_room() -> None:
             assert httpx.get(f"{live.public}{path}").status_code == 200
         assert httpx.get(f"{live.admin}/v1/workers", headers=ADMIN).status_code == 200
         assert httpx.get(f"{live.public}/v1/score").status_code == 405
+
+
+@contextmanager
+def connection(live: LiveServer) -> Iterator[socket.socket]:
+    host, port = live.public.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        yield sock
+
+
+def asked(sock: socket.socket, data: bytes, answers: int = 1) -> list[int]:
+    """The statuses of so many answers."""
+    sock.sendall(data)
+    found: list[int] = []
+    with sock.makefile("rb") as reader:
+        for _ in range(answers):
+            found.append(int(reader.readline().split(b" ")[1]))
+            length = 0
+            while (line := reader.readline()) != b"\r\n":
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+            reader.read(length)
+    return found
+
+
+def test_a_connection_that_was_turned_away_unparsed_is_served_once_there_is_room() -> None:
+    parts = FakeParts()
+    with full_house(parts) as live, connection(live) as sock:
+        assert [asked(sock, WHOLE) for _ in range(3)] == [[429]] * 3
+        assert asked(sock, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") == [200]
+        assert asked(sock, WHOLE) == [429]
+        live.loop.call_soon_threadsafe(parts.scorer.held.set)
+        until(lambda: live.service.gate.in_flight == 0)
+        assert asked(sock, WHOLE) == [200]
+
+
+@pytest.mark.parametrize("cut", [1, 10, WHOLE.index(BODY), len(WHOLE) - 1])
+def test_a_full_house_answers_requests_in_a_row_and_in_pieces(cut: int) -> None:
+    with full_house() as live, connection(live) as sock:
+        assert asked(sock, WHOLE + WHOLE, answers=2) == [429, 429]
+        sock.sendall(WHOLE[:cut])
+        time.sleep(0.05)
+        assert asked(sock, WHOLE[cut:] + WHOLE, answers=2) == [429, 429]
+
+
+def test_who_is_turned_away_again_and_again_is_not_hung_up_on_as_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor is a silent one kept for ever."""
+    monkeypatch.setattr("service.server._KEEP_ALIVE_S", 1)
+    with full_house() as live, connection(live) as sock:
+        for _ in range(6):
+            assert asked(sock, WHOLE) == [429]
+            time.sleep(0.3)
+        assert sock.recv(1) == b""
