@@ -4,7 +4,8 @@
 
 Each round asks at a steady rate of 1, 2 and 3 times the peak, whether or not it is answered, with
 health checks beside it. The peak is what callers get who ask as soon as they are answered; it is
-measured before and after each load, so that a machine that is busy otherwise disturbs less.
+measured before and after each load, so that a machine that is busy otherwise disturbs less; and
+beside each load stands for how long the machine itself ran nobody on either core.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
+from benchmarks.heartbeat import Heartbeat
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
 from benchmarks.results import Figure
@@ -70,6 +73,7 @@ class Found:
         statuses: how many there were of each.
         health: seconds of each health check.
         asking: part of a core that asking took.
+        absent: seconds of the machine's longest absence; None if it cannot be known.
     """
 
     goodput: float
@@ -78,6 +82,7 @@ class Found:
     statuses: Counter[int]
     health: list[float]
     asking: float
+    absent: float | None = None
 
     @property
     def refused(self) -> int:
@@ -106,10 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         bundle = options.bundle or write_shop_bundle(Path(folder))
         os.sched_setaffinity(0, cores[:-1])  # the service inherits it
-        with RunningService(bundle, options.workers) as service:
+        with RunningService(bundle, options.workers) as service, ExitStack() as beating:
             os.sched_setaffinity(0, cores[-1:])
+            beats = [beating.enter_context(Heartbeat(core)) for core in cores]
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                rounds = [runner.run(measure(service, options)) for _ in range(options.rounds)]
+                rounds = [
+                    runner.run(measure(service, options, beats)) for _ in range(options.rounds)
+                ]
     told = ("workers", "rounds", "seconds", "deadline_ms")
     facts = {name: str(getattr(options, name)) for name in told}
     figures = figures_of(rounds, options.deadline_ms)
@@ -117,7 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def measure(service: RunningService, options: argparse.Namespace) -> dict[int, Found]:
+async def measure(
+    service: RunningService, options: argparse.Namespace, beats: Sequence[Heartbeat]
+) -> dict[int, Found]:
     """One round: what was found at each load."""
     address = service.host, service.port
     body = json.loads(options.request) | {"deadline_ms": options.deadline_ms}
@@ -133,11 +143,13 @@ async def measure(service: RunningService, options: argparse.Namespace) -> dict[
     await score.saturate(_CALLERS, 1.0)
     found, before = {}, await peak()
     for load in LOADS:
+        _longest(beats)  # since the last load: of no interest
         cpu_s, asking_s = service.cpu_s(), time.process_time()
         heard, *checks = await asyncio.gather(
             score.flow(before.rate * load, options.seconds),
             *(probe.flow(_PROBES_PER_S, options.seconds) for probe in probes),
         )
+        absent = _longest(beats)
         asking = (time.process_time() - asking_s) / options.seconds
         good = _good(heard, options.deadline_ms)
         stretch = Stretch(good, options.seconds, service.cpu_s() - cpu_s)
@@ -152,6 +164,7 @@ async def measure(service: RunningService, options: argparse.Namespace) -> dict[
                 one.latency_s if one.status == _OK else math.inf for some in checks for one in some
             ],
             asking=asking,
+            absent=absent,
         )
         log.info("%dx of %.0f/s: %s", load, before.rate, _told(found[load]))
         before = after
@@ -179,11 +192,19 @@ def figures_of(rounds: Sequence[dict[int, Found]], deadline_ms: int) -> list[Fig
             "refused": ([float(sum(one.refused for one in found))], "requests", "", True),
             "asking": ([max(one.asking for one in found)], "of a core", "", True),
         }
+        absences = [one.absent * 1000 for one in found if one.absent is not None]
+        if absences:
+            rows["machine_absent"] = (absences, "ms", "", True)
         for name, (values, unit, goal, holds) in rows.items():
             spread = (min(values), max(values)) if len(values) > 1 else None
             row = (_median(values), unit, goal, holds)
             figures.append(Figure.judged(f"overload/{load}x/{name}", COMMAND, row, spread))
     return figures
+
+
+def _longest(beats: Sequence[Heartbeat]) -> float | None:
+    known = [absent for beat in beats if (absent := beat.longest()) is not None]
+    return max(known, default=None)
 
 
 def _good(heard: Sequence[Outcome], deadline_ms: int) -> int:
@@ -198,6 +219,7 @@ def _told(found: Found) -> str:
             f"health p99 {percentile(found.health, 0.99) * 1000:.0f} ms",
             f"{found.refused} refused, {found.others} others",
             f"asking took {found.asking:.2f} of a core",
+            f"the machine ran nobody for {1000 * (found.absent or 0):.0f} ms",
         )
     )
 
