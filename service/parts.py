@@ -89,6 +89,7 @@ def open_parts(
         replay_golden(*unproven.pop())
         await features.connect(_CONNECT_S)
         await _catch_up(follower)
+        prover.take_turns()
         metrics.serve_tasks(registry.snapshot.names, registry.snapshot.generation)
         watch.start()
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +46,11 @@ class PromptProver:
     def __init__(self, signers: Signers | None = None, proofs: Proofs | None = None) -> None:
         self._signers = signers or Signers()
         self._proofs = proofs or Proofs()
+        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def take_turns(self) -> None:
+        """From now on, since requests are answered here; a start should be short instead."""
+        self._turn = self._proofs.turn
 
     async def prove(
         self, model: Model, name: str, body: bytes, signature: str = ""
@@ -58,7 +64,7 @@ class PromptProver:
         """
 
         def checked() -> tuple[Resident, Checks]:
-            with self._proofs.turn():
+            with self._turn():
                 signer = self._signers.check(body, signature)
                 prompt = read_prompt(body)
                 prepared = _prepared(model, name, prompt)
@@ -78,7 +84,7 @@ class PromptProver:
             PromptMisfit, TaskRejected, TooLarge: as prove.
             PromptMissing, CorruptStore, StoreUnavailable: as TaskStore.prompt.
         """
-        with self._proofs.turn():
+        with self._turn():
             content = store.prompt(version.sha256)
             signer = self._signers.check(content, version.signature)
             prompt = read_prompt(content, known_as=version.sha256)

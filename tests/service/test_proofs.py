@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest.mock import Mock
@@ -119,6 +119,20 @@ def test_a_killed_worker_leaves_the_turn_to_the_next(
         assert not taken.wait(0.1)
         os.kill(number, signal.SIGKILL)
         assert taken.wait(30)
+
+
+async def test_a_worker_takes_turns_once_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs, turns = Proofs(), Mock(side_effect=nullcontext)
+    monkeypatch.setattr(proofs, "turn", turns)
+    async with tiny(tmp_path) as world:
+        model, one = world.registry.snapshot.model, PromptProver(proofs=proofs)
+        await one.prove(model, "share", prompt_bytes("share"))
+        assert turns.call_count == 0
+        one.take_turns()
+        await one.prove(model, "share", prompt_bytes("share"))
+        assert turns.call_count == 1
 
 
 async def test_what_a_sibling_proved_is_loaded_without_a_second_replay(
