@@ -1,4 +1,4 @@
-"""How long a core ran nobody: what the machine took, and no program on it can be blamed for.
+"""How long a core ran nobody: what the machine took, and no ordinary program can be blamed for.
 
     a process that goes before all others on one core --longest--> seconds of its longest absence
 

@@ -212,6 +212,7 @@ def _good(heard: Sequence[Outcome], deadline_ms: int) -> int:
 
 
 def _told(found: Found) -> str:
+    absent = [] if found.absent is None else [f"the machine {1000 * found.absent:.0f} ms absent"]
     return ", ".join(
         (
             f"goodput {found.goodput:.2f}, {found.efficiency:.2f} for its share of the core",
@@ -219,7 +220,7 @@ def _told(found: Found) -> str:
             f"health p99 {percentile(found.health, 0.99) * 1000:.0f} ms",
             f"{found.refused} refused, {found.others} others",
             f"asking took {found.asking:.2f} of a core",
-            f"the machine ran nobody for {1000 * (found.absent or 0):.0f} ms",
+            *absent,
         )
     )
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+_LONGEST_HEAD = 8192
+# Possessive (*+, ++): nothing is tried twice, so no head takes longer than its length.
 _HEAD = re.compile(
-    rb"POST (?P<target>/[!-~]*) HTTP/1\.1\r\n(?P<fields>(?:[A-Za-z0-9_-]+:[\t -~]*\r\n)+)\r\n"
+    rb"POST (?P<target>/[!-~]*+) HTTP/1\.1\r\n"
+    rb"(?P<fields>(?:[A-Za-z0-9_-]++:[\t -~]*+\r\n)++)\r\n"
 )
 _FIELD = re.compile(
-    rb"^(?:content-length:[ \t]*(?P<length>[0-9]{1,9})[ \t]*"
-    rb"|x-request-id:[ \t]*(?P<id>[!-~]*)[ \t]*"
-    rb"|connection:[ \t]*keep-alive[ \t]*"
+    rb"^(?:content-length:[ \t]*+(?P<length>[0-9]{1,9}+)[ \t]*+"
+    rb"|x-request-id:[ \t]*+(?P<id>[!-~]*+)[ \t]*+"
+    rb"|connection:[ \t]*+keep-alive[ \t]*+"
     rb"|(?P<other>content-length|x-request-id|connection|transfer-encoding|expect|upgrade|te|trailer"
     rb"|proxy-connection|keep-alive):.*)\r$",
     re.IGNORECASE | re.MULTILINE,
@@ -35,7 +38,7 @@ class Seen(NamedTuple):
 
 def glance(data: bytes) -> Seen | None:
     """A POST whose head and body are all there is of these bytes."""
-    head = _HEAD.match(data)
+    head = _HEAD.match(data, 0, _LONGEST_HEAD)
     if head is None:
         return None
     lengths: list[int] = []

@@ -64,6 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._arriving:
             self._watch_arrival()
+        elif self._between and self.timeout_keep_alive_task is None and self._settled():
+            self._wait_for_next(self.timeout_keep_alive)  # nothing came but an empty line
         # The read that begins a message is free: it may also hold the end of the one before.
         if not self._begun:
             self._other_bytes += len(data) - (self._body_bytes - body_before)
@@ -138,8 +140,12 @@ class GuardedProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def _settled(self) -> bool:
-        """Whether the last request is answered, and the answer taken."""
-        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+        """Whether the last request is answered, the answer taken, and another may come."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
 
     def _plain(self) -> bool:
         # Whoever waits for leave to send, sends in a row or does not read its answers needs the

@@ -25,7 +25,7 @@ from service.bank import Arrays
 from service.engine import Cancellation
 from service.errors import DeadlineExceeded, TaskRejected
 from service.model import Model
-from service.proofs import Proofs
+from service.proofs import Proofs, Where
 from service.resident import Resident
 from service.signatures import Signers
 from service.task_store import TaskStore, TaskVersion
@@ -84,20 +84,24 @@ class PromptProver:
             PromptMisfit, TaskRejected, TooLarge: as prove.
             PromptMissing, CorruptStore, StoreUnavailable: as TaskStore.prompt.
         """
+        content = store.prompt(version.sha256)
         with self._turn():
-            content = store.prompt(version.sha256)
             signer = self._signers.check(content, version.signature)
             prompt = read_prompt(content, known_as=version.sha256)
             prepared = _prepared(model, name, prompt)
-            if not self._proofs.has(model.ref, version.sha256):
+            if not self._proofs.has(_where(model), version.sha256):
                 self._replayed(model, prompt, prepared)
             resident = _resident(model, prompt, prepared, signer)
         return replace(resident, version=version.version)
 
     def _replayed(self, model: Model, prompt: Prompt, prepared: Arrays) -> float:
         difference = _replay(model, prompt, prepared)
-        self._proofs.add(model.ref, prompt.sha256)
+        self._proofs.add(_where(model), prompt.sha256)
         return difference
+
+
+def _where(model: Model) -> Where:
+    return Where(model.ref, model.engine.provider)
 
 
 def _prepared(model: Model, name: str, prompt: Prompt) -> Arrays:

@@ -26,6 +26,7 @@ from service.glance import glance
 from service.metrics import Metrics
 
 _QUICK = PATH.encode()
+_LONGEST_PATH = 512  # a thousand of them are kept
 _PLACE = b"?"  # in no request id, and in no such refusal
 _Refusal = tuple[str, int, str, bytes]  # route, status, code, answer
 
@@ -62,8 +63,11 @@ class Doorkeeper:
 
     def _refuse(self, full: Overloaded, target: bytes, given_id: bytes | None) -> bytes | None:
         """None for a route that is never refused."""
+        path = target.partition(b"?")[0]
+        if len(path) > _LONGEST_PATH:
+            return None
         request_id = sound_request_id(given_id).encode("ascii")
-        refusal = self._refusal(target, str(full), full.retry_after_s, len(request_id))
+        refusal = self._refusal(path, str(full), full.retry_after_s, len(request_id))
         if refusal is None:
             return None
         route, status, code, answer = refusal
@@ -71,13 +75,13 @@ class Doorkeeper:
         return answer.replace(_PLACE * len(request_id), request_id)
 
     def _written(
-        self, target: bytes, sentence: str, retry_after_s: float, id_length: int
+        self, path: bytes, sentence: str, retry_after_s: float, id_length: int
     ) -> _Refusal | None:
         """A refusal of a request id of so many bytes, with places where it goes."""
-        path = target.partition(b"?")[0].decode("latin-1")
-        found = self._paths.find(path)
+        told = path.decode("latin-1")
+        found = self._paths.find(told)
         if found is None:
             return None
         problem = problem_of(Overloaded(sentence, retry_after_s))
-        answer = problem.answer((_PLACE * id_length).decode(), path)
+        answer = problem.answer((_PLACE * id_length).decode(), told)
         return found[0], problem.status, problem.code, answer

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.glance import Seen, glance
+from service.glance import _FIELD, Seen, glance
 
 BODY = b'{"user_id": 1}'
 LENGTH = b"Content-Length: %d" % len(BODY)
@@ -91,6 +91,20 @@ def test_a_request_that_came_whole_is_seen() -> None:
 )
 def test_anything_else_is_for_the_parser(data: bytes) -> None:
     assert glance(data) is None
+
+
+def test_no_head_takes_longer_than_its_length() -> None:
+    """Of a backtracking match this would take minutes, and the others would wait."""
+    for spaces in (b" " * 200_000, b"\t" * 200_000):
+        for field in (
+            b"X-Request-ID:%b!%ba b",
+            b"Content-Length:%b1%bx",
+            b"Connection:%bkeep-alive%bx",
+        ):
+            found = _FIELD.match(field % (spaces, spaces) + b"\r")
+            assert found is not None
+            assert found["other"]
+    assert glance(request(b"X-Long: " + b"a" * 10_000, LENGTH)) is None
 
 
 @given(

@@ -16,12 +16,14 @@ from structlog.testing import capture_logs
 from contract.bundle import Bundle, GoldenRequest, open_bundle
 from contract.errors import CorruptBundle
 from contract.manifest import read_manifest
+from service import prover
 from service.app import Parts
 from service.backbone import WantedBackbone
 from service.errors import ConfigError, CorruptStore, StoreUnavailable
 from service.metrics import Metrics
 from service.model import Model, Running, replay_golden
 from service.parts import open_parts
+from service.proofs import Proofs
 from service.registry import TaskRegistry
 from service.settings import Settings
 from service.sync import TaskFollower
@@ -69,8 +71,8 @@ def settings(folder: Path) -> Settings:
     )
 
 
-async def started(folder: Path) -> Parts:
-    parts = open_parts(settings(folder), Metrics())
+async def started(folder: Path, proofs: Proofs | None = None) -> Parts:
+    parts = open_parts(settings(folder), Metrics(), proofs=proofs)
     await parts.start()
     return parts
 
@@ -98,6 +100,29 @@ async def test_the_real_parts_start_score_and_stop(tmp_path: Path) -> None:
         assert "share" in (await again.scorer.score(request())).scores
     finally:
         await again.stop()
+
+
+async def test_siblings_take_turns_and_prove_a_graft_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replays = Mock(wraps=prover._replay)
+    monkeypatch.setattr(prover, "_replay", replays)
+    turns = []
+    for _ in range(2):
+        proofs = Proofs(tmp_path / "proofs")
+        turns.append(Mock(wraps=proofs.turn))
+        monkeypatch.setattr(proofs, "turn", turns[-1])
+        if len(turns) == 1:
+            one = await started(tmp_path, proofs)
+    other = await started(tmp_path, proofs)
+    try:
+        await one.grafting.graft("share", prompt_bytes("share"), activate=True, actor="test")
+        assert "share" in (await other.scorer.score(request())).scores
+    finally:
+        await other.stop()
+        await one.stop()
+    assert replays.call_count == 1
+    assert [turn.call_count for turn in turns] == [1, 1]
 
 
 async def test_after_an_upgrade_nothing_holds_the_bundle_of_the_start(tmp_path: Path) -> None:

@@ -18,18 +18,28 @@ import pytest
 from contract.prompt import read_prompt
 from service import prover
 from service.backbone import BundleRef
-from service.proofs import _MOST, Proofs
+from service.proofs import _MOST, Proofs, Where
 from service.prover import PromptProver
 from service.task_store import StoredPrompt, TaskVersion
 from tests.service.tiny import prompt_bytes, tiny
 
-BUNDLE, OTHER = BundleRef("a" * 64, "1" * 64), BundleRef("a" * 64, "2" * 64)
+BUNDLE = Where(BundleRef("a" * 64, "1" * 64), "CPUExecutionProvider")
+OTHER = BUNDLE._replace(bundle=BundleRef("a" * 64, "2" * 64))
+ELSEWHERE = BUNDLE._replace(provider="CUDAExecutionProvider")
 
 
 def _take_a_turn_and_hang(path: Path, ours: Connection) -> None:
     with Proofs(path).turn():
         ours.send("mine")
         time.sleep(600)
+
+
+def _take_turns(path: Path, ours: Connection) -> None:
+    proofs, taken = Proofs(path), 0
+    for _ in range(5):
+        with proofs.turn():
+            taken += proofs._in_vain_at < 0
+    ours.send(taken)
 
 
 @contextmanager
@@ -49,11 +59,12 @@ def hung(path: Path) -> Iterator[int]:
         process.join()
 
 
-def test_one_worker_knows_what_another_proved_and_on_which_bundle(tmp_path: Path) -> None:
+def test_one_worker_knows_what_another_proved_and_where(tmp_path: Path) -> None:
     one, other = Proofs(tmp_path / "proofs"), Proofs(tmp_path / "proofs")
     one.add(BUNDLE, "c" * 64)
     assert other.has(BUNDLE, "c" * 64)
     assert not other.has(OTHER, "c" * 64)
+    assert not other.has(ELSEWHERE, "c" * 64)
     assert not other.has(BUNDLE, "d" * 64)
 
 
@@ -73,7 +84,10 @@ def test_the_oldest_proofs_are_forgotten_first() -> None:
     assert proofs.has(BUNDLE, f"{_MOST:064x}")
 
 
-def test_two_threads_never_have_the_turn_at_once(tmp_path: Path) -> None:
+def test_two_threads_never_have_the_turn_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.proofs._PATIENCE_S", 60.0)
     proofs = Proofs(tmp_path / "proofs")
     inside, most = 0, 0
 
@@ -97,11 +111,47 @@ def test_two_threads_never_have_the_turn_at_once(tmp_path: Path) -> None:
 def test_who_waits_for_a_worker_that_hangs_goes_on_without_the_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And does not wait for the next one either."""
     monkeypatch.setattr("service.proofs._PATIENCE_S", 0.05)
-    proofs = Proofs(tmp_path / "proofs")
-    with hung(tmp_path / "proofs"), proofs.turn():
-        proofs.add(BUNDLE, "c" * 64)
-    assert proofs.has(BUNDLE, "c" * 64)
+    monkeypatch.setattr("service.proofs._WITHOUT_S", 3600.0)
+    proofs, turns = Proofs(tmp_path / "proofs"), 0
+    with hung(tmp_path / "proofs"):
+        with proofs.turn():
+            turns += 1
+        monkeypatch.setattr("service.proofs._PATIENCE_S", 3600.0)
+        with proofs.turn():
+            turns += 1
+    assert turns == 2
+
+
+def test_who_takes_many_turns_leaves_some_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.proofs._PATIENCE_S", 60.0)
+    greedy, other = Proofs(tmp_path / "proofs"), tmp_path / "proofs"
+    theirs, ours = multiprocessing.Pipe()
+    asking = multiprocessing.get_context("spawn").Process(target=_take_turns, args=(other, ours))
+    asking.start()
+    taken = 0
+    try:
+        while not theirs.poll():
+            with greedy.turn():
+                taken += 1
+                time.sleep(0.002)
+    finally:
+        asking.join()
+    assert theirs.recv() == 5
+    assert taken
+
+
+def test_a_full_disk_leaves_a_worker_to_its_own_proofs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=OSError(28, "no space left")))
+    one, other = Proofs(tmp_path / "proofs"), Proofs(tmp_path / "proofs")
+    one.add(BUNDLE, "c" * 64)
+    assert one.has(BUNDLE, "c" * 64)
+    assert not other.has(BUNDLE, "c" * 64)
 
 
 def test_a_killed_worker_leaves_the_turn_to_the_next(
