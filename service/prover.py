@@ -84,8 +84,8 @@ class PromptProver:
             PromptMisfit, TaskRejected, TooLarge: as prove.
             PromptMissing, CorruptStore, StoreUnavailable: as TaskStore.prompt.
         """
-        content = store.prompt(version.sha256)
         with self._turn():
+            content = store.prompt(version.sha256)
             signer = self._signers.check(content, version.signature)
             prompt = read_prompt(content, known_as=version.sha256)
             prepared = _prepared(model, name, prompt)
