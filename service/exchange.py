@@ -14,26 +14,9 @@ from typing import Protocol, Self
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 Taker = Callable[["Exchange"], None]  # called once the body is whole
-
-
-class Door(Protocol):
-    """Who stands before a port. None where the request shall go on."""
-
-    def __call__(self, method: bytes, target: bytes, headers: Headers) -> bytes | Taker | None:
-        """Of a plain request's head: its whole answer, or who takes it."""
-
-    def refuse(self, data: bytes) -> bytes | None:
-        """Of bytes that nobody has parsed, the first after a whole request: their answer."""
-
-
-class OpenDoor:
-    """Lets everybody in."""
-
-    def __call__(self, method: bytes, target: bytes, headers: Headers) -> None:
-        pass
-
-    def refuse(self, data: bytes) -> None:
-        pass
+# Method, target, headers of a plain request: its whole answer, who takes it, or None for the
+# application.
+Door = Callable[[bytes, bytes, Headers], "bytes | Taker | None"]
 
 
 class Line(Protocol):

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with bounds on how a request arrives.
 
     bytes --GuardedProtocol--> uvicorn
-                ├--> the door's answer, to bytes or to a head, or whom it names (exchange.py)
+                ├--> the door's answer, or whom it names for a plain request (exchange.py)
                 ├--> 400, connection closed: no HTTP
                 ├--> 431, connection closed: too much head, chunk framing or trailer
                 └--> 408, connection closed: no whole request within arrival_s
@@ -40,13 +40,12 @@ class GuardedProtocol(HttpToolsProtocol):
     @classmethod
     def within(cls, arrival_s: float, door: Door) -> type[GuardedProtocol]:
         """A class that knows its bounds: the server makes the protocols itself."""
-        return type(cls.__name__, (cls,), {"arrival_s": arrival_s, "door": door})
+        return type(cls.__name__, (cls,), {"arrival_s": arrival_s, "door": staticmethod(door)})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._begun = False
         self._arriving = self._between = True
-        self._turned_away_at = 0.0
         self._body_bytes = 0
         self._other_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -57,15 +56,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._between and self._settled() and (answer := self.door.refuse(data)) is not None:
-            self._turn_away(answer)
-            return
         self._begun, body_before = False, self._body_bytes
         super().data_received(data)
         if self._arriving:
             self._watch_arrival()
         elif self._between and self.timeout_keep_alive_task is None and self._settled():
-            self._wait_for_next(self.timeout_keep_alive)  # nothing came but an empty line
+            self._wait_for_next()  # nothing came but an empty line
         # The read that begins a message is free: it may also hold the end of the one before.
         if not self._begun:
             self._other_bytes += len(data) - (self._body_bytes - body_before)
@@ -96,7 +92,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             # Answered before its last byte came, which ended the wait for the next request.
             self._unset_keepalive_if_required()
-            self._wait_for_next(self.timeout_keep_alive)
+            self._wait_for_next()
 
     def on_headers_complete(self) -> None:
         found = (
@@ -116,28 +112,10 @@ class GuardedProtocol(HttpToolsProtocol):
         found: object = self.cycle
         return found if isinstance(found, Exchange) and not found.response_complete else None
 
-    def _turn_away(self, answer: bytes) -> None:
-        """The parser has seen nothing of the request, and nothing of it is left."""
-        self._arriving = False
-        self._stop_timer()
-        self.server_state.total_requests += 1
-        self.transport.write(answer)
-        self._turned_away_at = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._wait_for_next(self.timeout_keep_alive)
-
-    def _wait_for_next(self, seconds: float) -> None:
+    def _wait_for_next(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
-
-    def timeout_keep_alive_handler(self) -> None:
-        # A timer for each refusal would cost as much as the refusal.
-        left_s = self._turned_away_at + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._wait_for_next(left_s)
-        else:
-            super().timeout_keep_alive_handler()
 
     def _settled(self) -> bool:
         """Whether the last request is answered, the answer taken, and another may come."""

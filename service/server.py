@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 from service.app import Service, granted
 from service.birth import Sockets
 from service.errors import ConfigError
-from service.exchange import Door, OpenDoor
+from service.exchange import Door, Headers
 from service.http_protocol import GuardedProtocol
 from service.memory import settle_memory
 from service.settings import Settings
@@ -87,7 +87,7 @@ class Server:
             _Uvicorn(_configuration(app, settings, door, tls))
             for app, door, tls in (
                 (service.public, service.door, self._tls[0]),
-                (service.admin, OpenDoor(), self._tls[1]),
+                (service.admin, _open, self._tls[1]),
             )
         ]
         self._starting: asyncio.Task[None] | None = None
@@ -178,6 +178,10 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _open(method: bytes, target: bytes, headers: Headers) -> None:
+    """The admin port refuses nobody for want of room."""
 
 
 def _configuration(app: ASGIApp, settings: Settings, door: Door, tls: Tls | None) -> uvicorn.Config:

@@ -1,13 +1,12 @@
 """Where a request goes that has come as far as its head.
 
-    bytes, head --Doorkeeper--> the bytes of a 429 in the one JSON form, counted: the house is full
-                           ├--> who takes it without the application: quick_score.py
-                           └--> None: it is for the application
+    head --Doorkeeper--> the bytes of a 429 in the one JSON form, counted: the house is full
+                    ├--> who takes it without the application: quick_score.py
+                    └--> None: it is for the application
 
 Under overload most requests are refused, so what a refusal costs decides how many others are
-served: of a request that came in one piece the head is glanced at, not parsed (glance.py); no task
-is started and no body read. Health checks, documents and metrics are never refused for want of
-room.
+served: this one makes nothing of the head, starts no task and reads no body. Health checks,
+documents and metrics are never refused for want of room.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from service.api.quick_score import PATH, QuickScore
 from service.errors import Overloaded
 from service.exchange import Headers, Taker
 from service.gate import Gate
-from service.glance import glance
 from service.metrics import Metrics
 
 _QUICK = PATH.encode()
@@ -53,20 +51,10 @@ class Doorkeeper:
             if self._quick is None or target != _QUICK:
                 return None
             return self._quick.taker(headers)
-        return self._refuse(full, target, dict(headers).get(b"x-request-id"))
-
-    def refuse(self, data: bytes) -> bytes | None:
-        if self._gate.state != "ready" or (full := self._gate.full()) is None:
-            return None
-        seen = glance(data)
-        return None if seen is None else self._refuse(full, *seen)
-
-    def _refuse(self, full: Overloaded, target: bytes, given_id: bytes | None) -> bytes | None:
-        """None for a route that is never refused."""
         path = target.partition(b"?")[0]
         if len(path) > _LONGEST_PATH:
             return None
-        request_id = sound_request_id(given_id).encode("ascii")
+        request_id = sound_request_id(dict(headers).get(b"x-request-id")).encode("ascii")
         refusal = self._refusal(path, str(full), full.retry_after_s, len(request_id))
         if refusal is None:
             return None

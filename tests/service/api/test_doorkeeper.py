@@ -8,14 +8,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
-from unittest.mock import Mock
 
 import httpx
 import pytest
 
-from service.api.doorkeeper import Doorkeeper
-from service.exchange import Taker
 from tests.fakes import FakeParts
 from tests.live_server import ADMIN, LiveServer, live_server, settings_for_tests
 from tests.service_process import until
@@ -26,9 +22,9 @@ WHOLE = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % le
 
 
 @contextmanager
-def full_house(parts: FakeParts | None = None) -> Iterator[LiveServer]:
+def full_house() -> Iterator[LiveServer]:
     """A service with one place, which is taken."""
-    parts = parts or FakeParts()
+    parts = FakeParts()
     with (
         live_server(parts.open, settings_for_tests(max_in_flight=1)) as live,
         ThreadPoolExecutor(1) as pool,
@@ -121,28 +117,6 @@ def asked(sock: socket.socket, data: bytes, answers: int = 1) -> list[int]:
     return found
 
 
-def test_a_connection_that_was_turned_away_unparsed_is_served_once_there_is_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    parsed, taken = Mock(), Doorkeeper.__call__
-
-    def parse(door: Doorkeeper, *head: Any) -> bytes | Taker | None:  # noqa: ANN401  # as the method
-        parsed()
-        return taken(door, *head)
-
-    monkeypatch.setattr(Doorkeeper, "__call__", parse)
-    parts = FakeParts()
-    with full_house(parts) as live, connection(live) as sock:
-        before = parsed.call_count
-        assert [asked(sock, WHOLE) for _ in range(3)] == [[429]] * 3
-        assert parsed.call_count == before
-        assert asked(sock, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n") == [200]
-        assert asked(sock, WHOLE) == [429]
-        live.loop.call_soon_threadsafe(parts.scorer.held.set)
-        until(lambda: live.service.gate.in_flight == 0)
-        assert asked(sock, WHOLE) == [200]
-
-
 @pytest.mark.parametrize("cut", [1, 10, WHOLE.index(BODY), len(WHOLE) - 1])
 def test_a_full_house_answers_requests_in_a_row_and_in_pieces(cut: int) -> None:
     with full_house() as live, connection(live) as sock:
@@ -150,18 +124,6 @@ def test_a_full_house_answers_requests_in_a_row_and_in_pieces(cut: int) -> None:
         sock.sendall(WHOLE[:cut])
         time.sleep(0.05)
         assert asked(sock, WHOLE[cut:] + WHOLE, answers=2) == [429, 429]
-
-
-def test_who_is_turned_away_again_and_again_is_not_hung_up_on_as_idle(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nor is a silent one kept for ever."""
-    monkeypatch.setattr("service.server._KEEP_ALIVE_S", 3)
-    with full_house() as live, connection(live) as sock:
-        for _ in range(5):
-            assert asked(sock, WHOLE) == [429]
-            time.sleep(0.8)
-        assert sock.recv(1) == b""
 
 
 def test_who_sends_an_empty_line_after_an_answer_is_hung_up_on_as_idle(
