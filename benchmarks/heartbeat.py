@@ -12,7 +12,7 @@ import os
 import time
 from multiprocessing.connection import Connection
 
-from benchmarks.asked_process import AskedProcess
+from benchmarks.asked_process import AskedProcess, orders_from
 
 _EVERY_S = 0.005
 
@@ -38,7 +38,7 @@ def _beat(orders: Connection, core: int) -> None:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except PermissionError:
-        while orders.recv() is not None:
+        for _ in orders_from(orders):
             orders.send(None)
         return
     longest, last = 0.0, time.perf_counter()

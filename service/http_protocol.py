@@ -45,7 +45,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._begun = False
-        self._arriving = self._between = True
+        self._arriving = True
         self._body_bytes = 0
         self._other_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -60,8 +60,16 @@ class GuardedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._arriving:
             self._watch_arrival()
-        elif self._between and self.timeout_keep_alive_task is None and self._settled():
-            self._wait_for_next()  # nothing came but an empty line
+        elif (
+            self.timeout_keep_alive_task is None
+            and self.cycle.response_complete
+            and not self.transport.is_closing()
+        ):
+            # Any byte ended the wait for the next request, also the rest of one that is answered
+            # already, or an empty line.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         # The read that begins a message is free: it may also hold the end of the one before.
         if not self._begun:
             self._other_bytes += len(data) - (self._body_bytes - body_before)
@@ -72,7 +80,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._begun = self._arriving = True
-        self._between = False
         self._body_bytes = self._other_bytes = 0
 
     def on_body(self, body: bytes) -> None:
@@ -83,16 +90,12 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._arriving, self._between = False, True
+        self._arriving = False
         self._stop_timer()
         if (exchange := self._exchange()) is not None:
             exchange.take(exchange)
             return
         super().on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
-            # Answered before its last byte came, which ended the wait for the next request.
-            self._unset_keepalive_if_required()
-            self._wait_for_next()
 
     def on_headers_complete(self) -> None:
         found = (
@@ -112,25 +115,13 @@ class GuardedProtocol(HttpToolsProtocol):
         found: object = self.cycle
         return found if isinstance(found, Exchange) and not found.response_complete else None
 
-    def _wait_for_next(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def _settled(self) -> bool:
-        """Whether the last request is answered, the answer taken, and another may come."""
-        return (
-            (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
-        )
-
     def _plain(self) -> bool:
         # Whoever waits for leave to send, sends in a row or does not read its answers needs the
         # care of the long way.
         return (
-            self._settled()
+            (self.cycle is None or self.cycle.response_complete)
             and not self.expect_100_continue
+            and not self.flow.write_paused
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
         )

@@ -30,9 +30,8 @@ _MOST = 4096
 _BYTES = (1 + _MOST) * _KEY_BYTES  # the first place holds how many there ever were
 _PATIENCE_S = 0.25
 _LOOK_EVERY_S = 0.001
-_REST_S = (
-    2 * _LOOK_EVERY_S
-)  # between two turns of one process, or those who look would never see one
+# Between two turns of one process, or those who look would never see one.
+_REST_S = 2 * _LOOK_EVERY_S
 _WITHOUT_S = 5.0  # turns are not waited for again, once one was waited for in vain
 
 
