@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.collector import uncollected
+
 
 class AskedProcess:
     """Runs serve(orders, *arguments), which answers each order that orders_from gives it."""
@@ -20,7 +22,9 @@ class AskedProcess:
     def __init__(self, serve: Callable[..., None], *arguments: object) -> None:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        self._process = context.Process(
+            target=_undisturbed, args=(serve, theirs, *arguments), daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -39,6 +43,11 @@ class AskedProcess:
         """Blocks until it is answered."""
         self._ours.send(order)
         return self._ours.recv()
+
+
+def _undisturbed(serve: Callable[..., None], *arguments: object) -> None:
+    with uncollected():
+        serve(*arguments)
 
 
 def orders_from(connection: Connection) -> Iterator[Any]:

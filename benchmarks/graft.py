@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import uvloop
 
+from benchmarks.collector import uncollected
 from benchmarks.graft_load import Heard, Load
 from benchmarks.graft_swaps import Admin, Swap, Swapper, graft_all
 from benchmarks.machine import describe_machine
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         bundle = options.bundle or exported(*trained_run(options.data), folder / "bundle")
         world = World.open(bundle)
-        with _services(world, options, folder) as services:
+        with _services(world, options, folder) as services, uncollected():
             found = _measure(world, services, options)
     told = ("replicas", "workers", "rate", "swaps", "swap_rate", "tasks")
     facts = {name: str(getattr(options, name)) for name in told}

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.collector import uncollected
 from benchmarks.heartbeat import Heartbeat
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with RunningService(bundle, options.workers) as service, ExitStack() as beating:
             os.sched_setaffinity(0, cores[-1:])
             beats = [beating.enter_context(Heartbeat(core)) for core in cores]
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with uncollected(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 rounds = [
                     runner.run(measure(service, options, beats)) for _ in range(options.rounds)
                 ]

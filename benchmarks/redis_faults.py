@@ -23,6 +23,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.collector import uncollected
 from benchmarks.faulty_proxy import DELAY_S, FaultyProxy
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, uncollected():
         found = asyncio.run(measure(Path(folder), options))
     told = {name: str(getattr(options, name)) for name in ("workers", "rate", "seconds")}
     notes = told | {"deadline_ms": str(options.deadline_ms), "slow": f"by {DELAY_S:g} s"}

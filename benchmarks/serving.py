@@ -22,6 +22,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.bare_loop import BareLoop
+from benchmarks.collector import uncollected
 from benchmarks.cores import Cores
 from benchmarks.graft_swaps import Admin, Swapper, graft_all
 from benchmarks.large_table import write_large_bundle
@@ -100,7 +101,7 @@ def _rounds(
     found = []
     with ExitStack() as running:
         sides = [running.enter_context(_side(n, world, plan, cores, folder)) for n in SIDES]
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with uncollected(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for number in range(options.rounds):
                 found.append(runner.run(one_round(sides, plan, number)))
                 log.info("round %d of %d", number + 1, options.rounds)

@@ -31,6 +31,7 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
+from benchmarks.collector import uncollected
 from benchmarks.cores import Cores
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, post
@@ -225,7 +226,7 @@ def _measured(
         caller.close()
         return {f"{name}/rate": best} | percentiles(name, steady)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with uncollected(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(ask())
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import httpx
 import orjson
 
+from benchmarks.collector import uncollected
 from benchmarks.graft import inconsistent, latencies
 from benchmarks.graft_load import Heard, Load
 from benchmarks.machine import describe_machine
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fingerprint = read_manifest(options.other).fingerprint
         shutil.copytree(options.other, Path(folder) / fingerprint)
         more = {"BUNDLES": folder, "ROLLBACK_READY_S": "0"}
-        with RunningService(options.bundle, options.workers, more=more) as service:
+        service = RunningService(options.bundle, options.workers, more=more)
+        with service, uncollected():
             found = asyncio.run(measure(service, options))
     facts = {name: str(getattr(options, name)) for name in ("workers", "rate", "changes")}
     machine = describe_machine(("onnxruntime", "uvicorn"))
