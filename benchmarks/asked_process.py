@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
@@ -21,13 +22,14 @@ class AskedProcess:
 
     def __init__(self, serve: Callable[..., None], *arguments: object) -> None:
         context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
+        self._ours, self._theirs = context.Pipe()
         self._process = context.Process(
-            target=_undisturbed, args=(serve, theirs, *arguments), daemon=True
+            target=_undisturbed, args=(serve, self._theirs, *arguments), daemon=True
         )
 
     def __enter__(self) -> Self:
         self._process.start()
+        self._theirs.close()  # else its end would go unnoticed
         return self
 
     def __exit__(
@@ -36,11 +38,12 @@ class AskedProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ours.send(None)
+        with suppress(BrokenPipeError):  # it has ended by itself
+            self._ours.send(None)
         self._process.join()
 
     def ask(self, *order: object) -> Any:  # noqa: ANN401  # whatever serve sends
-        """Blocks until it is answered."""
+        """Blocks until it is answered; EOFError or OSError if the process ended instead."""
         self._ours.send(order)
         return self._ours.recv()
 

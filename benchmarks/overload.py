@@ -4,8 +4,9 @@
 
 Each round asks at a steady rate of 1, 2 and 3 times the peak, whether or not it is answered, with
 health checks beside it. The peak is what callers get who ask as soon as they are answered; it is
-measured before and after each load, so that a machine that is busy otherwise disturbs less; and
-beside each load stands for how long the machine itself ran nobody on either core.
+measured before and after each load. Loads are short and rounds are many, since a shared machine
+changes its speed by half within seconds; beside each load stands for how long the machine itself
+ran nobody on either core.
 """
 
 from __future__ import annotations
@@ -100,12 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, help="a made-up shop's by default")
     parser.add_argument("--request", default=json.dumps(REQUEST))
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each load")
     parser.add_argument("--deadline-ms", type=int, default=1000)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "onnxscript", "onnx_ir"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004
         raise SystemExit("two cores are needed: one serves, the other asks")
