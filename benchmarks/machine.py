@@ -11,11 +11,28 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+_CPUINFO, _MEMINFO, _STAT = (Path(f"/proc/{name}") for name in ("cpuinfo", "meminfo", "stat"))
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all cores since the machine started: all, and those that its host gave to others."""
+    if not _STAT.exists():
+        return 0, 0
+    _, *kinds = _STAT.read_text(encoding="ascii").partition("\n")[0].split()
+    user_to_steal = [int(ticks) for ticks in kinds[:8]]  # proc(5); guests count as users again
+    return sum(user_to_steal), user_to_steal[-1]
+
+
+_BEGAN = _ticks()
 
 
 def describe_machine(packages: Iterable[str] = ()) -> dict[str, str | int | float]:
-    """Processor, cores at hand, memory, system, Python, load, and versions of the packages."""
+    """Processor, cores at hand, memory, system, Python, load, and versions of the packages.
+
+    stolen_share is of the processor time since this program began: what a shared machine's host
+    gave to others.
+    """
+    passed, stolen = (now - then for now, then in zip(_ticks(), _BEGAN, strict=True))
     facts: dict[str, str | int | float] = {
         "processor": _first(_CPUINFO, "model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -23,6 +40,7 @@ def describe_machine(packages: Iterable[str] = ()) -> dict[str, str | int | floa
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 1),
+        "stolen_share": round(stolen / max(passed, 1), 3),
     }
     return facts | {name: _version(name) for name in packages}
 

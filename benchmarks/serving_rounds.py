@@ -115,10 +115,14 @@ async def _some_tasks(side: Side, plan: Plan, count: int) -> Measures:
 async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
     """At 70 % of the rate just reached: evenly, by chance, while tasks change; the graphs too."""
     caller, seconds = caller_of(side.service, side.world, TAIL_SIZE), 2 * plan.seconds
-    rate = LOAD * await reached(caller, plan.callers, plan.seconds)
-    found = percentiles(f"{side.name}/tail/even", latencies(await caller.flow(rate, seconds)))
-    by_chance = latencies(await caller.flow(rate, seconds, chance))
-    found |= percentiles(f"{side.name}/tail/poisson", by_chance)
+
+    async def pace() -> float:
+        # Anew each time: a machine that slows down meanwhile would be asked for more than it can.
+        return LOAD * await reached(caller, plan.callers, plan.seconds)
+
+    even = latencies(await caller.flow(await pace(), seconds))
+    by_chance = latencies(await caller.flow(await pace(), seconds, chance))
+    rate = await pace()
     swaps = asyncio.to_thread(side.swapper.swaps, round(_GRAFTS_PER_S * seconds), _GRAFTS_PER_S)
     heard, swapped = await asyncio.gather(caller.flow(rate, seconds), swaps)
     if failed := [one.status for one in swapped if not one.done]:
@@ -126,8 +130,13 @@ async def _tail(side: Side, plan: Plan, chance: random.Random) -> Measures:
         raise RuntimeError(f"{refused}: {set(failed)}")
     grafting = latencies(heard)
     caller.close()
-    found |= percentiles(f"{side.name}/tail/graphs alone", side.bare.flow(TAIL_SIZE, seconds, rate))
-    return found | percentiles(f"{side.name}/tail/grafting", grafting)
+    alone = side.bare.flow(TAIL_SIZE, seconds, rate)
+    named = {"even": even, "poisson": by_chance, "grafting": grafting, "graphs alone": alone}
+    return {
+        name: value
+        for kind, took in named.items()
+        for name, value in percentiles(f"{side.name}/tail/{kind}", took).items()
+    }
 
 
 def answered(heard: Sequence[Outcome]) -> Sequence[Outcome]:

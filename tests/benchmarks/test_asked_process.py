@@ -1,4 +1,4 @@
-"""A process that is asked answers, collects nothing meanwhile, and is not waited for once it ended."""
+"""A process that is asked answers, collects nothing meanwhile; nobody waits once it has ended."""
 
 from __future__ import annotations
 
