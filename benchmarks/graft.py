@@ -26,6 +26,7 @@ from benchmarks.collector import uncollected
 from benchmarks.graft_load import Heard, Load
 from benchmarks.graft_swaps import Admin, Swap, Swapper, graft_all
 from benchmarks.machine import describe_machine
+from benchmarks.progress import tell_progress
 from benchmarks.results import FOLDER, Figure, Row
 from benchmarks.rounds import Goal, Rounds, percentile
 from benchmarks.running_service import RunningService
@@ -67,9 +68,7 @@ class Found:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "onnxscript", "onnx_ir"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    tell_progress()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle = options.bundle or exported(*trained_run(options.data), folder / "bundle")

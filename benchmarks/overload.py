@@ -32,6 +32,7 @@ from benchmarks.collector import uncollected
 from benchmarks.heartbeat import Heartbeat
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
+from benchmarks.progress import tell_progress
 from benchmarks.results import Figure
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
@@ -105,9 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load")
     parser.add_argument("--deadline-ms", type=int, default=1000)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "onnxscript", "onnx_ir"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    tell_progress()
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004
         raise SystemExit("two cores are needed: one serves, the other asks")

@@ -23,6 +23,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from benchmarks.machine import describe_machine
+from benchmarks.progress import tell_progress
 from benchmarks.quality_document import write_document
 from benchmarks.quality_figures import chosen_trial, figures_of, notes_of
 from benchmarks.quality_job import Job
@@ -61,7 +62,7 @@ class Limits(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    tell_progress()
     place = _quick_place(options.runs) if options.quick else _place(options)
     plan = read_plan(place.plan)
     failed: list[str] = []

@@ -27,6 +27,7 @@ from benchmarks.collector import uncollected
 from benchmarks.faulty_proxy import DELAY_S, FaultyProxy
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Caller, Outcome, get, post
+from benchmarks.progress import tell_progress
 from benchmarks.results import Figure, Row
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
@@ -67,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each trouble")
     parser.add_argument("--deadline-ms", type=int, default=500)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    tell_progress()
     with tempfile.TemporaryDirectory() as folder, uncollected():
         found = asyncio.run(measure(Path(folder), options))
     told = {name: str(getattr(options, name)) for name in ("workers", "rate", "seconds")}

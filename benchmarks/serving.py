@@ -27,6 +27,7 @@ from benchmarks.cores import Cores
 from benchmarks.graft_swaps import Admin, Swapper, graft_all
 from benchmarks.large_table import write_large_bundle
 from benchmarks.machine import describe_machine
+from benchmarks.progress import tell_progress
 from benchmarks.results import FOLDER
 from benchmarks.running_service import RunningService
 from benchmarks.serving_document import publish
@@ -46,9 +47,7 @@ log = logging.getLogger("bench")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "onnxscript", "onnx_ir"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    tell_progress()
     cores = Cores.here()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -39,6 +39,7 @@ from benchmarks.peer_figures import GOALS, figures_of
 from benchmarks.peer_forms import Scores
 from benchmarks.peer_plan import KNOWN, Peer, PeerServer, Unavailable, installed
 from benchmarks.plain_graph import write_plain
+from benchmarks.progress import tell_progress
 from benchmarks.results import FOLDER
 from benchmarks.running_service import RunningService
 from benchmarks.serving_document import publish
@@ -84,9 +85,7 @@ class Bench:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "onnxscript", "onnx_ir"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    tell_progress()
     cores = Cores.here()
     notes = {name: str(getattr(options, name)) for name in ("rounds", "seconds")}
     notes |= {f"absent/{p.name}": "not asked for" for p in KNOWN if p.name not in options.peers}

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.progress import tell_progress
 from benchmarks.quality_plan import ROOT, Plan, base_config, read_plan
 from benchmarks.results import Figure, write_results
 from training.config import FitConfig, ModelConfig, TrainConfig
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate of both")
     parser.add_argument("--batch", type=int, default=2048)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    tell_progress()
     torch.set_num_threads(1)
     get("census", options.own)
     plan = read_plan(ROOT / "benchmarks" / "quality.toml")

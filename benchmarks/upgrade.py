@@ -29,6 +29,7 @@ from benchmarks.collector import uncollected
 from benchmarks.graft import inconsistent, latencies
 from benchmarks.graft_load import Heard, Load
 from benchmarks.machine import describe_machine
+from benchmarks.progress import tell_progress
 from benchmarks.results import Figure, Row
 from benchmarks.rounds import percentile
 from benchmarks.running_service import RunningService
@@ -66,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
     parser.add_argument("--changes", type=int, default=20)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    tell_progress()
     with tempfile.TemporaryDirectory() as folder:
         fingerprint = read_manifest(options.other).fingerprint
         shutil.copytree(options.other, Path(folder) / fingerprint)
