@@ -175,8 +175,9 @@ class TuneConfig(Section):
     (training/prompt_expert.py), which reads all of h but the fields in expert_without; with fusion
     "own" the tower reads nothing else. item_weights names item fields of which each value gets a
     weight (training/prompt_weights.py). tower_units are the backbone's unless given. dtrn
-    conditions a DTRN backbone on the new task (training/dtrn_prompt.py). average is as in fit. What
-    a bundle is exported with decides which prompts it takes.
+    conditions a DTRN backbone on the new task (training/dtrn_prompt.py). l2_network is of the tower
+    and l2_embedding of the item weights; average is as in fit. What a bundle is exported with
+    decides which prompts it takes.
     """
 
     fusion: Literal["attention", "uniform", "similarity", "own"] = "attention"
@@ -192,6 +193,7 @@ class TuneConfig(Section):
     patience: int = Field(default=5, ge=1)
     batch_size: int = Field(default=2048, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    l2_embedding: Rate = 0.0
     l2_network: Rate = 0.0
     average: Decay = 0.0
     seed: int = 0
@@ -213,6 +215,8 @@ class TuneConfig(Section):
             )
         if self.dtrn and (self.expert_without or self.item_weights):
             raise ValueError("a DTRN prompt takes neither expert_without nor item_weights")
+        if self.l2_embedding and not self.item_weights:
+            raise ValueError("tune.l2_embedding is of item_weights, and there are none; name some")
         return self
 
 

@@ -105,19 +105,30 @@ def total_loss(
     return LossParts(task, shared, environment, hinge, l2, total)
 
 
-def prompt_loss(tower: StackedMLP, logits: Tensor, labels: Tensor, l2_network: float) -> PromptLoss:
-    """Stage 2: mean BCE, and l2_network / 2 times the squared weights of the new tower.
+def prompt_loss(
+    tower: StackedMLP,
+    logits: Tensor,
+    labels: Tensor,
+    l2_network: float,
+    item_weights: Tensor | None = None,
+    l2_embedding: float = 0.0,
+) -> PromptLoss:
+    """Stage 2: mean BCE + lambda_dnn / 2 |tower|^2 + lambda_emb / 2 |item weights|^2.
 
     Args:
-        tower: of the head being tuned.
+        tower: of the head being tuned; its biases are not penalised.
         logits: (N,), of this head.
         labels: (N,) in {0, 1}.
         l2_network: lambda_dnn.
+        item_weights: of the head, if it has some.
+        l2_embedding: lambda_emb.
     """
     bce = row_losses(logits, labels).mean()
     l2 = bce.new_zeros(())
     if l2_network:
         l2 = l2_network / 2 * _squares(tower.weights, l2)
+    if l2_embedding and item_weights is not None:
+        l2 = l2 + l2_embedding / 2 * item_weights.square().sum()
     return PromptLoss(bce, l2, bce + l2)
 
 

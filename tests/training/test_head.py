@@ -7,6 +7,7 @@ from training.errors import TrainingError
 from training.frozen import frozen_examples
 from training.head import SharedTower, fit_head
 from training.progress import Silent
+from training.prompt import PromptHead
 from training.tune import tune
 
 
@@ -67,6 +68,23 @@ def test_l2_shrinks_the_towers_weights(fitted: Fitted) -> None:
         history = fit_head(tower, examples, NEW, config)
         assert (history[0].losses["l2"] > 0) == (strength > 0)
         sizes.append(sum(float(w.detach().square().sum()) for w in tower.tower.weights))
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+def test_l2_shrinks_the_weights_of_items(fitted: Fitted) -> None:
+    sizes = []
+    for strength in (0.0, 1.0):
+        config = TuneConfig(
+            epochs=3,
+            batch_size=512,
+            item_weights=("item_id",),
+            l2_embedding=strength,
+            learning_rate=0.01,
+        )
+        head = tune(fitted.result.checkpoint, fitted.prepared, fitted.new_task, config).prompt.head
+        assert isinstance(head, PromptHead)
+        assert head.item_weights is not None
+        sizes.append(float(head.item_weights.weights.detach().square().sum()))
     assert sizes[1] < 0.5 * sizes[0]
 
 

@@ -120,3 +120,12 @@ def test_a_prompt_pays_for_the_weights_of_its_tower() -> None:
     assert_close(parts.bce, row_losses(logits, labels).mean())
     assert_close(parts.l2, 0.2 * half_squares(list(tower.weights)))
     assert_close(parts.total, parts.bce + parts.l2)
+
+
+def test_a_prompt_pays_for_the_weights_of_its_items() -> None:
+    tower, weights = StackedMLP(1, 6, Layers((5,), out=1)), torch.randn(7)
+    logits, labels = torch.randn(ROWS), torch.ones(ROWS)
+    parts = prompt_loss(tower, logits, labels, 0.2, weights, 0.3)
+    want = 0.2 * half_squares(list(tower.weights)) + 0.3 * half_squares([weights])
+    assert_close(parts.l2, want)
+    assert_close(parts.total, parts.bce + want)

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.testing import assert_close
 
 from tests.training.test_prompt import INPUTS, backbone, prompt
+from training.config import TuneConfig
 from training.errors import ConfigError
 from training.prompt_bank import PromptBank
 from training.prompt_weights import IdColumn, ItemValues
@@ -31,6 +33,11 @@ def test_a_row_of_another_vocabulary_stays_within_its_field() -> None:
 def test_a_field_that_is_none_of_the_items_is_named() -> None:
     with pytest.raises(ConfigError, match="names user_id"):
         prompt(backbone(), item_weights=("user_id",))
+
+
+def test_a_strength_without_weights_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"l2_embedding is of item_weights"):
+        TuneConfig(l2_embedding=1e-4)
 
 
 @torch.no_grad()
