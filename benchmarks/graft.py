@@ -40,8 +40,10 @@ TASK = "swapped"
 RATIO, GROWTH, TASK_BYTES = Goal("<=", 1.05), Goal("<=", 0.05), Goal("<=", 20_000)
 VISIBLE_MS = {False: 100, True: 1000}  # by whether there are replicas
 _CANDIDATES, _BODIES = 100, 16
-# Swaps before memory is looked at first: pages of slots and of the heap are touched once.
-_WARM_UP, _WARM_UP_RATE = 500, 50.0
+# Before memory is looked at first. Requests alone take pages of their own for ten thousand of them:
+# what a worker inherits, it copies when it touches it. Swaps touch the pages of slots once.
+_FIRST_REQUESTS, _IN_HASTE = 10_000, 4
+_FIRST_SWAPS, _FIRST_SWAP_RATE = 500, 50.0
 _OK = 200
 log = logging.getLogger("bench-graft")
 Result = TypeVar("Result")
@@ -143,15 +145,18 @@ def _measure(
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
 
-        def stretch(during: Awaitable[Result]) -> tuple[list[Heard], Result, float]:
-            load = Load(addresses, bodies, options.rate, TASK)
+        def stretch(
+            during: Awaitable[Result], rate: float = options.rate
+        ) -> tuple[list[Heard], Result, float]:
+            load = Load(addresses, bodies, rate, TASK)
             return load.heard, *runner.run(_under(load, services, during))
 
         def swapping(count: int, rate: float) -> tuple[list[Heard], list[Swap], float]:
             return stretch(asyncio.to_thread(swapper.swaps, count, rate))
 
-        # Under load: what first requests and first users take is no growth by swaps.
-        swapping(_WARM_UP, _WARM_UP_RATE)
+        haste = _IN_HASTE * options.rate
+        stretch(asyncio.sleep(_FIRST_REQUESTS / haste), haste)
+        swapping(_FIRST_SWAPS, _FIRST_SWAP_RATE)
         found.pss_kib.append(_pss_kib(services))
         for number in range(options.stretches):
             heard, _, quiet_s = stretch(asyncio.sleep(options.quiet_s))

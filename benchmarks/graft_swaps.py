@@ -9,11 +9,15 @@ answers a file that is live already without any change. Two files or fewer are a
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -81,17 +85,22 @@ def graft_all(admin: Admin, prompts: Iterable[tuple[str, bytes]]) -> None:
 
 def _swap(orders: Connection, admin: Admin, task: str, files: Sequence[bytes]) -> None:
     done, last = 0, -1
-    with httpx.Client(base_url=admin.url, headers=dict(admin.headers), timeout=_PATIENCE_S) as http:
+    # Not httpx: whoever asks shares the cores with those who are measured.
+    http = HTTPConnection(urlsplit(admin.url).netloc, timeout=_PATIENCE_S)
+    with closing(http):
         for number, rate in orders_from(orders):
             found = []
             for _ in range(number):
                 since = time.perf_counter()
                 if (file := file_of(done, len(files))) is None:
-                    answer = http.post(f"/v1/tasks/{task}/rollback")
+                    http.request("POST", f"/v1/tasks/{task}/rollback", headers=dict(admin.headers))
                 else:
-                    answer = http.put(f"/v1/tasks/{task}", content=files[file], headers=_BINARY)
-                seconds, generation = time.perf_counter() - since, _generation(answer)
-                found.append(Swap(seconds, answer.status_code, generation > last))
+                    headers = {**admin.headers, **_BINARY}
+                    http.request("PUT", f"/v1/tasks/{task}", files[file], headers)
+                answer = http.getresponse()
+                content, seconds = answer.read(), time.perf_counter() - since
+                generation = _generation(answer.status, content)
+                found.append(Swap(seconds, answer.status, generation > last))
                 done, last = done + 1, max(last, generation)
                 time.sleep(max(0.0, since + 1 / rate - time.perf_counter()))
             orders.send(found)
@@ -103,6 +112,6 @@ def file_of(swap: int, files: int) -> int | None:
     return None if turn == _CYCLE - 1 else (cycle * (_CYCLE - 1) + turn) % files
 
 
-def _generation(answer: httpx.Response) -> int:
-    """-1 where it names none."""
-    return int(answer.json()["generation"]) if answer.status_code in _DONE else -1
+def _generation(status: int, content: bytes) -> int:
+    """-1 where the answer names none."""
+    return int(json.loads(content)["generation"]) if status in _DONE else -1

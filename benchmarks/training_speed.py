@@ -125,6 +125,7 @@ def own_run(
         "batch_size": settings["batch"],
         "epochs": settings["epochs"],
         "learning_rate": settings["learning_rate"],
+        "l2_embedding": 0.0,  # torch-rechub's examples hold no table back either
         "seed": seed,
     }
     config = base.model_copy(

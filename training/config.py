@@ -28,6 +28,8 @@ Units = tuple[Annotated[int, Field(ge=1)], ...]
 Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+# What l2_embedding = "auto" is: so much over the training rows, at most (docs/decisions/0037).
+AUTO_L2_ROWS, AUTO_L2_MOST = 2_000.0, 0.02
 Reads = Literal["all", "mean", "h", "events"]  # of a frozen backbone (training/frozen.py)
 
 
@@ -99,7 +101,7 @@ class ModelConfig(Section):
     shared_experts: int = Field(default=1, ge=1)
     layers: int = Field(default=1, ge=1)
     dropout: tuple[Dropout, ...] = ()
-    init: Literal["torch", "xavier"] = "torch"
+    init: Literal["torch", "xavier"] = "xavier"
     rep_specific: Literal["pre_tower", "expert"] = "pre_tower"
     ple_shared_gate: Literal["all", "shared"] = "all"
     aftb_isolate_stream: bool = False
@@ -114,7 +116,7 @@ class ModelConfig(Section):
         """The fields above default to MPT-Rec's; the other models follow the STEM family."""
         if not isinstance(values, dict) or values.get("mixer", "mpt") == "mpt":
             return values
-        family: dict[str, object] = {"gate_units": (128, 64), "gate_bias": True, "init": "xavier"}
+        family: dict[str, object] = {"gate_units": (128, 64), "gate_bias": True}
         if values["mixer"] in ("omoe", "mmoe", *LAYERED):
             family["shared_experts"] = 8
         return family | values
@@ -144,6 +146,8 @@ class ModelConfig(Section):
 class FitConfig(Section):
     """Stage 1. l2_embedding and l2_network are lambda_emb and lambda_dnn.
 
+    l2_embedding = "auto" is min(2,000 / rows of the training split, .02): a table is held back less
+    the more there is to learn from. 0 lets it learn rare values by heart.
     l2_family picks which weights l2_network reaches (training/losses.py). average, if not 0, judges
     and keeps the running mean of the weights with that decay per step (training/average.py).
     precision is that of the training pass; weights, validation and checkpoint are float32
@@ -154,7 +158,7 @@ class FitConfig(Section):
     patience: int = Field(default=5, ge=1)
     batch_size: int = Field(default=2048, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
-    l2_embedding: Rate = 0.0
+    l2_embedding: Rate | Literal["auto"] = "auto"
     l2_network: Rate = 0.0
     l2_family: Literal["mptrec", "stem"] = "mptrec"
     l2_scope: Literal["all", "batch_rows"] = "all"
@@ -166,6 +170,13 @@ class FitConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
+
+    def for_rows(self, rows: int) -> FitConfig:
+        """The same with l2_embedding as a number, for so many training rows."""
+        if self.l2_embedding != "auto":
+            return self
+        strength = min(AUTO_L2_ROWS / max(rows, 1), AUTO_L2_MOST)
+        return self.model_copy(update={"l2_embedding": strength})
 
 
 class TuneConfig(Section):

@@ -130,9 +130,10 @@ class _Run:
         progress: Progress,
         ranks: Ranks,
     ) -> None:
-        self.config, self.fit, self.gan = config, config.fit, config.model.gan
-        self.ranks, self.device = ranks, Device.of(config.fit)
-        self.data = Pass(prepared.train, tasks, config.fit, ranks)
+        self.config, self.gan = config, config.model.gan
+        self.fit = config.fit.for_rows(len(prepared.train))
+        self.ranks, self.device = ranks, Device.of(self.fit)
+        self.data = Pass(prepared.train, tasks, self.fit, ranks)
         self.prepared, self.tasks, self.progress = prepared, tasks, progress
         self.steps_per_epoch = -(-len(prepared.train) // self.fit.batch_size)
         torch.manual_seed(self.fit.seed)

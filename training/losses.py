@@ -137,7 +137,12 @@ def l2_loss(model: MultiTaskModel, inputs: Inputs, fit: FitConfig) -> Tensor:
 
     Family mptrec reaches the weights of experts and towers; stem all weights and biases outside the
     table. Scope batch_rows counts only the table rows that the batch looks up, each once.
+
+    Raises:
+        ValueError: l2_embedding is "auto" still.
     """
+    if fit.l2_embedding == "auto":
+        raise ValueError("l2_embedding = 'auto' is no number yet: take FitConfig.for_rows(rows)")
     table = model.table
     zero = table.new_zeros(())
     l2 = zero

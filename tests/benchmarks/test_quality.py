@@ -88,10 +88,9 @@ def test_the_plan_gives_every_model_of_the_field_the_same_sizes() -> None:
 
 def test_a_grafted_task_is_kept_from_the_backbone() -> None:
     plan = read_plan(ROOT / "benchmarks" / "quality.toml")
-    assert Cell("kuairand", "mptrec", ("click", "long_view", "finish"), "like") in plan.grafts(
-        "kuairand"
-    )
-    config = plan.config(plan.grafts("kuairand")[0], 0, 7)
+    data, old = "kuairand_graft", ("click", "long_view", "finish")
+    assert Cell(data, "mptrec", old, "like") in plan.grafts(data)
+    config = plan.config(plan.grafts(data)[0], 0, 7)
     assert {task.name for task in config.tasks if task.new} == {"like"}
     assert (config.fit.seed, config.tune.seed) == (7, 7)
 

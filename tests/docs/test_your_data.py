@@ -12,7 +12,7 @@ from tests.docs.shell import run_page
 
 USERS, PRODUCTS, ROWS = 30, 20, 1200
 PAGE = list(blocks(DOCS / "your-data.md"))
-SHORT = "\n[fit]\nepochs = 1\n"
+LONG, SHORT = "epochs = 30 ", "epochs = 1 "
 
 
 def write_shop(folder: Path) -> None:
@@ -48,7 +48,8 @@ def write_shop(folder: Path) -> None:
 def test_the_pages_blocks_train_on_a_log_of_their_columns(tmp_path: Path, tools: Path) -> None:
     write_shop(tmp_path / "data" / "shop")
     whole = "\n".join(block.text for block in PAGE if block.kind == "toml")
-    (tmp_path / "whole.toml").write_text(whole + SHORT, encoding="utf-8")
+    assert LONG in whole
+    (tmp_path / "whole.toml").write_text(whole.replace(LONG, SHORT), encoding="utf-8")
     # The proposal waits for its reader to say what a task is: the page's own file stands in.
     instead = {"taskgraft train shop.toml": "taskgraft train whole.toml"}
     told = run_page(PAGE, tmp_path, tools, instead)

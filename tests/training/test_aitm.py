@@ -32,7 +32,7 @@ def hinge(probabilities: list[list[float]]) -> float:
     model = build_model(CONFIG, schema(), ["a", "b", "c"])
     logits = torch.tensor(probabilities).logit()
     batch = Batch(INPUTS, logits * 0, torch.ones_like(logits, dtype=torch.bool), torch.arange(2))
-    parts = total_loss(model, Outputs(logits), batch, None, FitConfig())
+    parts = total_loss(model, Outputs(logits), batch, None, FitConfig(l2_embedding=0.0))
     assert_close(parts.total, parts.task.sum() + 0.6 * parts.hinge)
     return float(parts.hinge)
 

@@ -59,6 +59,19 @@ def test_every_task_comes_close_to_the_best_possible_auc_at_any_noise(
         assert world.bayes[task] - distance < metrics.auc < world.bayes[task] + 0.05
 
 
+def test_tables_are_held_back_by_what_the_training_rows_say(tmp_path: Path) -> None:
+    plain = synthetic_config(fit={"epochs": 1})
+    _, prepared = prepared_world(tmp_path, plain)
+    number = plain.fit.for_rows(len(prepared.train)).l2_embedding
+    stated = synthetic_config(fit={"epochs": 1, "l2_embedding": number})
+    found = [
+        fit(config, prepared, run_dir=tmp_path / str(at)).checkpoint.card.history
+        for at, config in enumerate((plain, stated))
+    ]
+    assert untimed(found[0]) == untimed(found[1])
+    assert found[0][0].losses["l2"] > 0
+
+
 def test_only_tasks_that_are_not_new_are_trained(fitted: Fitted) -> None:
     assert fitted.result.checkpoint.card.tasks == OLD
     assert set(fitted.result.checkpoint.card.metrics["valid"]) == set(OLD)

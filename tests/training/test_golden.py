@@ -134,7 +134,9 @@ class Case:
 
     def run(self) -> tuple[Outputs, LossParts]:
         outputs = self.model(self.batch.inputs)
-        return outputs, total_loss(self.model, outputs, self.batch, None, FitConfig())
+        return outputs, total_loss(
+            self.model, outputs, self.batch, None, FitConfig(l2_embedding=0.0)
+        )
 
     def gradients_of(self, loss: Tensor) -> dict[str, Tensor]:
         self.model.zero_grad()
@@ -195,7 +197,7 @@ def test_regularisers_match(case: Case) -> None:
     dead = [case.want(f"param.{name}").square().sum() for name in case.golden.dead]
     left_out = meta["lambda_net"] / 2 * sum(dead, start=torch.zeros((), dtype=case.dtype))
     embedding = FitConfig(l2_embedding=meta["lambda_emb"], l2_family="stem")
-    network = FitConfig(l2_network=meta["lambda_net"], l2_family="stem")
+    network = FitConfig(l2_embedding=0.0, l2_network=meta["lambda_net"], l2_family="stem")
     found = l2_loss(case.model, case.batch.inputs, embedding)
     assert_close(found, case.want("loss.reg_emb"), rtol=1e-6, atol=0)
     found = l2_loss(case.model, case.batch.inputs, network) + left_out

@@ -18,7 +18,7 @@ from training.mlp import Layers, StackedMLP
 from training.model import MultiTaskModel, Outputs, build_model
 
 ROWS = 12
-OFF = FitConfig()
+OFF = FitConfig(l2_embedding=0.0)
 
 
 def model(**values: Any) -> MultiTaskModel:  # noqa: ANN401
@@ -86,13 +86,13 @@ def test_l2_of_mptrec_reaches_weights_of_experts_and_towers_only() -> None:
     assert isinstance(mpt.mixer, MptMixer)
     stacks = (mpt.mixer.shared_expert, mpt.mixer.specific_experts, mpt.towers.stack)
     want = 0.2 * half_squares([w for s in stacks for w in s.weights])
-    assert_close(l2_loss(mpt, batch().inputs, FitConfig(l2_network=0.2)), want)
+    assert_close(l2_loss(mpt, batch().inputs, FitConfig(l2_embedding=0.0, l2_network=0.2)), want)
 
 
 def test_l2_of_stem_reaches_all_weights_and_biases_but_the_table() -> None:
     mpt = model()
     others = [p for name, p in mpt.named_parameters() if "table" not in name]
-    fit = FitConfig(l2_network=0.2, l2_family="stem")
+    fit = FitConfig(l2_embedding=0.0, l2_network=0.2, l2_family="stem")
     assert_close(l2_loss(mpt, batch().inputs, fit), 0.2 * half_squares(others))
 
 
@@ -111,6 +111,17 @@ def test_l2_of_batch_rows_counts_each_row_looked_up_once() -> None:
     twice = replace(inputs, item_ids=inputs.item_ids.repeat(2, 1))
     again = l2_loss(mpt, twice, FitConfig(l2_embedding=0.2, l2_scope="batch_rows"))
     assert_close(again, found)
+
+
+@pytest.mark.parametrize(("rows", "want"), [(10, 0.02), (100_000, 0.02), (1_000_000, 0.002)])
+def test_the_more_rows_the_less_a_table_is_held_back_by_itself(rows: int, want: float) -> None:
+    assert FitConfig().for_rows(rows).l2_embedding == pytest.approx(want)
+    assert FitConfig(l2_embedding=0.3).for_rows(rows).l2_embedding == 0.3
+
+
+def test_a_strength_that_is_no_number_yet_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"for_rows"):
+        l2_loss(model(), batch().inputs, FitConfig())
 
 
 def test_a_prompt_pays_for_the_weights_of_its_tower() -> None:
