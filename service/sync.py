@@ -76,8 +76,8 @@ class TaskFollower:
             return
         self._ended.set()
         self._news.wake()
-        if self._converging is not None:
-            self._converging.cancel()
+        if (converging := self._converging) is not None:
+            converging.cancel()
         await asyncio.to_thread(self._thread.join, _FAREWELL_S)
         self._thread = None
         with suppress(StoreUnavailable):
@@ -135,7 +135,10 @@ class TaskFollower:
                 self._converging = asyncio.run_coroutine_threadsafe(
                     registry.converge(state), self._loop
                 )
-                self._converging.result()
+                try:
+                    self._converging.result()
+                finally:
+                    self._converging = None  # its result holds a model, live or left since
             if not state.candidates.keys() - before.wanted.candidates.keys():
                 self._log.info("tasks_followed", generation=state.generation)
         elif not registry.at_rest:

@@ -77,14 +77,14 @@ CONFIG: dict[str, Any] = {
             {"name": "liked", "where": "liked = 1"},
         ],
     },
-    "model": {"embedding_dim": 4, "expert_units": [12, 8], "tower_units": [6]},
-    "fit": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01},
+    "model": {"embedding_dim": 4, "expert_units": [12, 8], "tower_units": [6], "init": "torch"},
+    "fit": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01, "l2_embedding": 0.0},
     "tune": {"epochs": 2, "batch_size": 128, "learning_rate": 0.01},
 }
 WIDE_CONFIG = CONFIG | {
     "name": "wide",
     "features": [f for f in CONFIG["features"] if f["name"] != "distance"],
-    "model": {"embedding_dim": 4, "expert_units": [80, 64], "tower_units": [6]},
+    "model": {"embedding_dim": 4, "expert_units": [80, 64], "tower_units": [6], "init": "torch"},
 }
 DTRN_CONFIG = WIDE_CONFIG | {
     "name": "dtrn",

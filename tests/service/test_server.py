@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -133,17 +133,17 @@ def test_a_wave_of_callers_is_let_in_within_a_few_rounds_of_the_loop() -> None:
 
     async def rounds(address: tuple[str, int]) -> int:
         with ExitStack() as held:
-            waiting = [
-                held.enter_context(socket.create_connection(address)) for _ in range(callers)
-            ]
-            for one in waiting:
+            waiting = held.enter_context(selectors.DefaultSelector())
+            for _ in range(callers):
+                one = held.enter_context(socket.create_connection(address))
                 one.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+                waiting.register(one, selectors.EVENT_READ)
             taken = 0
-            while waiting:
+            while waiting.get_map():
                 await asyncio.sleep(0)
                 taken += 1
-                answered, _, _ = select.select(waiting, [], [], 0)
-                waiting = [one for one in waiting if one not in answered]
+                for answered, _ in waiting.select(0):
+                    waiting.unregister(answered.fileobj)
             return taken
 
     with live_server(FakeParts().open) as live:
