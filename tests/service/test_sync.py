@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -41,6 +42,11 @@ async def graft_elsewhere(tasks: Path) -> None:
         await other.registry.graft("share", content, activate=True, actor="t", wait="local")
 
 
+async def remove_elsewhere(tasks: Path) -> None:
+    async with tiny(tasks) as other:
+        await other.registry.remove("share", actor="t")
+
+
 async def test_what_is_followed_is_acknowledged_without_the_event_loop(
     follower: tuple[Tiny, TaskFollower], tmp_path: Path
 ) -> None:
@@ -56,6 +62,21 @@ async def test_what_is_followed_is_acknowledged_without_the_event_loop(
         threading.Event().wait(0.005)
     assert told[name] == 1
     assert "share" in world.registry.snapshot
+
+
+async def test_what_was_converged_to_is_let_go_once_it_is_left(
+    follower: tuple[Tiny, TaskFollower], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A snapshot that is kept is a prompt's slot, and after an upgrade an old backbone."""
+    world, _ = follower
+    monkeypatch.setattr(world.registry, "follow", Mock(return_value=False))
+    await asyncio.to_thread(asyncio.run, graft_elsewhere(tmp_path))
+    await until(lambda: "share" in world.registry.snapshot)
+    slot = weakref.ref(world.registry.snapshot.prompts["share"].slot)
+    monkeypatch.undo()
+    await asyncio.to_thread(asyncio.run, remove_elsewhere(tmp_path))
+    await until(lambda: "share" not in world.registry.snapshot)
+    await until(lambda: slot() is None)
 
 
 async def test_what_the_store_says_is_told_until_it_is_back(
