@@ -85,6 +85,7 @@ def graft_all(admin: Admin, prompts: Iterable[tuple[str, bytes]]) -> None:
 
 def _swap(orders: Connection, admin: Admin, task: str, files: Sequence[bytes]) -> None:
     done, last = 0, -1
+    path, headers = f"/v1/tasks/{task}", dict(admin.headers)
     # Not httpx: whoever asks shares the cores with those who are measured.
     http = HTTPConnection(urlsplit(admin.url).netloc, timeout=_PATIENCE_S)
     with closing(http):
@@ -93,10 +94,9 @@ def _swap(orders: Connection, admin: Admin, task: str, files: Sequence[bytes]) -
             for _ in range(number):
                 since = time.perf_counter()
                 if (file := file_of(done, len(files))) is None:
-                    http.request("POST", f"/v1/tasks/{task}/rollback", headers=dict(admin.headers))
+                    http.request("POST", f"{path}/rollback", headers=headers)
                 else:
-                    headers = {**admin.headers, **_BINARY}
-                    http.request("PUT", f"/v1/tasks/{task}", files[file], headers)
+                    http.request("PUT", path, files[file], headers | _BINARY)
                 answer = http.getresponse()
                 content, seconds = answer.read(), time.perf_counter() - since
                 generation = _generation(answer.status, content)

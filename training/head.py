@@ -113,12 +113,13 @@ def _head_epoch(
     head.train()
     values = head.item_weights if isinstance(head, PromptHead) else None
     weights = None if values is None else values.weights
-    strengths = config.l2_network, weights, config.l2_embedding
     sums = [0.0, 0.0, 0.0]
     for rows in batches:
         logits = head(train.cache.rows(rows))
         labels = train.labels.index_select(0, rows)
-        loss = prompt_loss(head.tower, logits, labels, *strengths)
+        loss = prompt_loss(
+            head.tower, logits, labels, config.l2_network, weights, config.l2_embedding
+        )
         terms = torch.stack([loss.bce, loss.l2, loss.total]).tolist()
         if not math.isfinite(terms[-1]):
             raise TrainingError(f"the loss is {terms[-1]} while tuning; lower tune.learning_rate")
