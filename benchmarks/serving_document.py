@@ -72,7 +72,8 @@ _PARTS = {
         "one that changes nothing counts as failed. Whoever grafts is a process of its own, but "
         "on the same cores as all others. A change is visible when every worker alive has told "
         "that it serves it. Every answer is checked: one version, one set of scores. Memory is "
-        "first looked at after 500 swaps under load, for pages of slots and heap are touched once.",
+        "first looked at after 10,000 requests and 500 swaps under load: until then workers copy "
+        "pages that they inherited, and touch those of slots once.",
     ),
     "graft_replicas": Part(
         "Grafting on several replicas",
