@@ -25,16 +25,17 @@ from typing import NamedTuple
 from benchmarks.machine import describe_machine
 from benchmarks.progress import tell_progress
 from benchmarks.quality_document import write_document
-from benchmarks.quality_figures import chosen_trial, figures_of, notes_of
+from benchmarks.quality_figures import chosen_trial, figure_data, figures_of, notes_of
 from benchmarks.quality_job import Job
 from benchmarks.quality_plan import ROOT, Cell, Plan, read_plan
 from benchmarks.quality_records import FitRecord, GraftRecord, append, read_records
 from benchmarks.quick_data import write_quick_data
-from benchmarks.results import FOLDER, write_results
+from benchmarks.results import FOLDER, Results, read_results, write_results
 from training.errors import DataError
 from training.recipes import get
 
 COMMAND = "make bench-quality"
+NAME = "quality"
 _PACKAGES = ("torch", "polars", "numpy")
 log = logging.getLogger("bench-quality")
 
@@ -201,15 +202,29 @@ def records_of(plan: Plan, place: Place) -> Records:
 
 
 def publish(plan: Plan, place: Place) -> None:
-    """Write the figures and the document from the records there are."""
+    """Write the figures and the document from the records there are.
+
+    A data set that has none keeps the figures it had: a run of one is no reason to lose another.
+    """
     records = records_of(plan, place)
-    figures = figures_of(plan, records, COMMAND)
-    name = "quality"
-    write_results(
-        name, describe_machine(_PACKAGES), figures, notes_of(plan, records), place.results
-    )
+    figures, notes = figures_of(plan, records, COMMAND), notes_of(plan, records)
+    measured = {figure_data(figure.name) for figure in figures}
+    before = _before(place)
+    kept = [f for f in before.figures if figure_data(f.name) in plan.data.keys() - measured]
+    order = list(plan.data)
+    together = sorted([*figures, *kept], key=lambda f: order.index(figure_data(f.name)))
+    told = {k: v for k, v in before.notes.items() if k.split("/")[0] in plan.data.keys() - measured}
+    notes = {k: v for k, v in notes.items() if k.split("/")[0] not in plan.data.keys() - measured}
+    write_results(NAME, describe_machine(_PACKAGES), together, notes | told, place.results)
     write_document(place.results, place.document)
     log.info("wrote %s", place.document)
+
+
+def _before(place: Place) -> Results:
+    """What the last run wrote; nothing if there was none."""
+    if not (place.results / f"{NAME}.json").exists():
+        return Results(machine={}, figures=())
+    return read_results(NAME, place.results)
 
 
 if __name__ == "__main__":

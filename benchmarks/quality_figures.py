@@ -110,6 +110,11 @@ def figures_of(plan: Plan, records: Records, command: str) -> list[Figure]:
     return found
 
 
+def figure_data(name: str) -> str:
+    """The data set that a figure is of."""
+    return name.removeprefix("graft/").split("/")[0]
+
+
 def notes_of(plan: Plan, records: Records) -> dict[str, str]:
     """Which settings validation chose, by data set and model."""
     notes = {"seeds": ", ".join(map(str, plan.seeds))}

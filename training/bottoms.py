@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from contract.schema import FeatureSchema, Place
-from training.embedding import FeatureEmbedding
+from training.config import ModelConfig
+from training.embedding import FeatureEmbedding, behaviour_counts
 from training.inputs import Inputs
-from training.mlp import Init
 from training.representation import Events
 from training.split import Split, unflatten
 
@@ -42,10 +42,11 @@ class Views:
 class PlainBottom(nn.Module):
     """h for everything: dense columns and embeddings side by side."""
 
-    def __init__(self, schema: FeatureSchema, d: int, init: Init) -> None:
+    def __init__(self, schema: FeatureSchema, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = FeatureEmbedding(schema, d, init)
-        self.columns = Columns(schema)
+        d = config.embedding_dim
+        self.embedding = FeatureEmbedding(schema, d, config.init)
+        self.columns = Columns(schema, counted=config.history_counts)
         self.user_width, self.item_width = self.columns.widths(d)
         self.spans = self.columns.spans(schema, d)
 
@@ -63,11 +64,12 @@ class StemBottom(nn.Module):
     x_0, the gates x_t + x_0. Dense columns stand in front of each, taken once in the sum.
     """
 
-    def __init__(self, schema: FeatureSchema, d: int, tasks: int, init: Init) -> None:
+    def __init__(self, schema: FeatureSchema, config: ModelConfig, tasks: int) -> None:
         super().__init__()
+        d = config.embedding_dim
         self.tasks = tasks
-        self.embedding = FeatureEmbedding(schema, d * (tasks + 1), init)
-        self.columns = Columns(schema)
+        self.embedding = FeatureEmbedding(schema, d * (tasks + 1), config.init)
+        self.columns = Columns(schema, counted=config.history_counts)
         self.user_width, self.item_width = self.columns.widths(d)
         self.spans = self.columns.spans(schema, d)
 
@@ -93,12 +95,20 @@ class StemBottom(nn.Module):
 
 
 class Columns:
-    """Puts the blocks of a place side by side: dense, fields, and at U the behaviour means."""
+    """Puts the blocks of a place side by side: dense, fields, and at U the behaviour means.
 
-    def __init__(self, schema: FeatureSchema) -> None:
-        self.user_dense = len(schema.dense("user"))
+    Args:
+        schema: what there is.
+        counted: whether the lengths of the histories are dense columns of the user, the last ones.
+    """
+
+    def __init__(self, schema: FeatureSchema, *, counted: bool) -> None:
+        self.counted = counted and bool(schema.behaviours)
+        self.longest = schema.history_length
+        counts = len(schema.behaviours) if self.counted else 0
+        self.user_dense = len(schema.dense("user")) + counts
         self.item_dense = len(schema.dense("item"))
-        self.user_fields = len(schema.at("user")) - self.user_dense
+        self.user_fields = len(schema.at("user")) - len(schema.dense("user"))
         self.item_fields = len(schema.at("item")) - self.item_dense
         self.behaviours = len(schema.behaviours) * len(schema.history_fields)
 
@@ -127,8 +137,15 @@ class Columns:
         embedded = [embedding.user_fields(inputs)] if self.user_fields else []
         if self.behaviours:
             embedded.append(embedding.behaviour_means(inputs.history))
-        dense = inputs.user_dense if self.user_dense else None
+        dense = self.dense_of_users(inputs) if self.user_dense else None
         return self._side_by_side(dense, embedded, embedding.table, chunks)
+
+    def dense_of_users(self, inputs: Inputs) -> Tensor:
+        """The users' dense columns, (U, user_dense)."""
+        if not self.counted:
+            return inputs.user_dense
+        counts = behaviour_counts(inputs.history, self.longest)
+        return torch.cat([inputs.user_dense, counts], dim=-1)
 
     def item(self, embedding: FeatureEmbedding, inputs: Inputs, chunks: int) -> Tensor:
         """(C, N, Di)."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,8 +36,14 @@ from training.prompt import PromptHead
 
 _MODEL, _CARD, _LOOKUPS = "model.safetensors", "checkpoint.json", "lookups"
 _PROMPT, _PROMPT_CARD = "prompt.safetensors", "prompt.json"
-# Switches of tune that came later: prompts written without them keep their fingerprint.
-_LATER_SWITCHES = {"average": 0.0, "dtrn": False, "expert_units": [], "tower_units": None}
+# Switches that came later: what was written without them keeps its fingerprint.
+_LATER_SWITCHES = {
+    "average": 0.0,
+    "dtrn": False,
+    "expert_units": [],
+    "tower_units": None,
+    "history_counts": False,
+}
 Split = Literal["valid", "test"]
 
 
@@ -60,6 +66,16 @@ class CheckpointCard(_Card):
     parameters: int
     fingerprint: str
     history: tuple[EpochRecord, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _before_counts(cls, values: object) -> object:
+        """A model that was written before histories were counted has no columns for it."""
+        config = values.get("config") if isinstance(values, dict) else None
+        model = config.get("model") if isinstance(config, dict) else None
+        if isinstance(model, dict):
+            model.setdefault("history_counts", False)
+        return values
 
 
 class PromptCard(_Card):

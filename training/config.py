@@ -87,12 +87,14 @@ class ModelConfig(Section):
     """bottom x mixer x tower. Unset switches take the default of the named mixer.
 
     shared_experts is S, and for omoe and mmoe their number of experts E. layers stacks cgc layers
-    (ple) or aftb layers. dropout has one rate per expert unit, or is empty.
+    (ple) or aftb layers. dropout has one rate per expert unit, or is empty. history_counts makes
+    the lengths of a user's histories dense inputs; without histories it says nothing.
     """
 
     bottom: Literal["shared", "stem", "dtrn"] = "shared"
     mixer: Mixer = "mpt"
     embedding_dim: int = Field(default=16, ge=1)
+    history_counts: bool = True
     expert_units: Units = Field(default=(128, 64), min_length=1)
     tower_units: Units = (64, 32)
     gate_units: Units = ()

@@ -41,7 +41,7 @@ class DtrnBottom(nn.Module):
         self.tasks = tasks
         self.at_rows = dtrn.pooling == "target"  # where interests stand
         self.embedding = FeatureEmbedding(schema, d, config.init)
-        self.fields = FieldColumns(schema, d)
+        self.fields = FieldColumns(schema, d, counted=config.history_counts)
         self.sequences = Sequences(schema, dtrn, d)
         self.conditions = Conditions(dtrn, tasks, len(schema.behaviours))
         self.transformer = ConditionedTransformer(dtrn)
@@ -111,10 +111,10 @@ class FieldColumns(nn.Module):
     That field stands at U only if every dense column does.
     """
 
-    def __init__(self, schema: FeatureSchema, d: int) -> None:
+    def __init__(self, schema: FeatureSchema, d: int, *, counted: bool) -> None:
         super().__init__()
         self.d = d
-        self.columns = Columns(schema)
+        self.columns = Columns(schema, counted=counted)
         dense = self.columns.user_dense + self.columns.item_dense
         self.dense = nn.Linear(dense, d) if dense else None
         self.dense_at_rows = bool(self.columns.item_dense)
@@ -137,9 +137,10 @@ class FieldColumns(nn.Module):
 
     def _projected(self, inputs: Inputs, dense: nn.Linear) -> Tensor:
         dtype = dense.weight.dtype
+        user = self.columns.dense_of_users(inputs)
         if not self.dense_at_rows:
-            return torch.nn.functional.linear(inputs.user_dense.to(dtype), dense.weight, dense.bias)
-        user = inputs.user_dense if self.columns.user_dense else inputs.item_dense.new_empty((0, 0))
+            return torch.nn.functional.linear(user.to(dtype), dense.weight, dense.bias)
+        user = user if self.columns.user_dense else inputs.item_dense.new_empty((0, 0))
         x = Split(user.to(dtype), inputs.item_dense.to(dtype), inputs.row_user)
         return x.linear(dense.weight, dense.bias)
 

@@ -8,6 +8,7 @@ behaviours]; at the user/item split each part keeps that order (split_order give
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,15 @@ class FeatureEmbedding(nn.Module):
         known = bag.ne(PADDING).to(self.table.dtype)  # (R, W)
         share = known / known.sum(-1, keepdim=True).clamp(min=1.0)
         return share.unsqueeze(1) @ self.look_up(bag)
+
+
+def behaviour_counts(history: Tensor, length: int) -> Tensor:
+    """How many events of each behaviour are known, (U, M): log(1 + count) / log(1 + L); ours.
+
+    A mean over events forgets how many they were.
+    """
+    count = history[..., 0].ne(PADDING).sum(-1).to(torch.float32)
+    return torch.log1p(count) / math.log1p(length)
 
 
 class _LookUp(torch.autograd.Function):

@@ -187,8 +187,8 @@ def _bottom(config: ModelConfig, schema: FeatureSchema, tasks: int) -> Bottom:
     if config.bottom == "dtrn":
         return DtrnBottom(schema, config, tasks)
     if config.bottom == "stem":
-        return StemBottom(schema, config.embedding_dim, tasks, config.init)
-    return PlainBottom(schema, config.embedding_dim, config.init)
+        return StemBottom(schema, config, tasks)
+    return PlainBottom(schema, config)
 
 
 def _mixer(config: ModelConfig, width: int, tasks: int) -> Mixer:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import Place, main, records_of
+from benchmarks.quality import Place, main, publish, records_of
 from benchmarks.quality_plan import ROOT, Cell, read_plan
 from benchmarks.quality_records import append, read_records
-from benchmarks.results import read_results
+from benchmarks.results import Figure, read_results, write_results
 from tests.benchmarks.runs import fit_record
 
 
@@ -45,6 +45,24 @@ def test_a_second_run_repeats_nothing(quick: Path) -> None:
     before = (quick / "records.jsonl").read_bytes()
     assert main(["--quick", "--runs", str(quick.parent), "--workers", "1"]) == 0
     assert (quick / "records.jsonl").read_bytes() == before
+
+
+def test_a_data_set_that_is_not_run_keeps_its_figures(quick: Path, tmp_path: Path) -> None:
+    before = read_results("quality", quick)
+    shop = read_plan(ROOT / "benchmarks" / "quick.toml").data["shop"]
+    plan = read_plan(ROOT / "benchmarks" / "quick.toml").model_copy(
+        update={"data": {"shop": shop, "stall": shop}}
+    )
+    place = Place(tmp_path, quick / "records.jsonl", {}, tmp_path, tmp_path / "QUALITY.md")
+    old = Figure(name="graft/stall/mmoe/buy/joint/auc", value=0.5, unit="AUC", command="x")
+    gone = old.model_copy(update={"name": "market/mmoe/click/auc"})
+    stale = old.model_copy(update={"name": "shop/mmoe/click/recall"})
+    told = {"stall/mmoe": "as it was", "shop/mmoe": "as it was"}
+    write_results("quality", before.machine, [gone, stale, old], told, tmp_path)
+    publish(plan, place)
+    after = read_results("quality", tmp_path)
+    assert after.figures == (*before.figures, old)
+    assert after.notes == {**before.notes, "stall/mmoe": "as it was"}
 
 
 def test_records_of_other_settings_do_not_count(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from tests.training.synthetic import OLD, Fitted
 from training.checkpoint import (
     Checkpoint,
+    CheckpointCard,
     PromptCheckpoint,
     fingerprint,
     read_checkpoint,
@@ -123,6 +125,21 @@ def test_a_directory_is_replaced_as_a_whole(written: Path) -> None:
     assert not (written / "stray").exists()
     assert [path.name for path in written.parent.iterdir()] == ["backbone"]
     assert read_checkpoint(written).lookups.schema == checkpoint.schema
+
+
+def test_a_model_written_before_histories_were_counted_is_read_as_it_was(
+    fitted: Fitted,
+) -> None:
+    card = json.loads(fitted.result.checkpoint.card.model_dump_json(by_alias=True))
+    del card["config"]["model"]["history_counts"]
+    read = CheckpointCard.model_validate_json(json.dumps(card))
+    assert not read.config.model.history_counts
+    settings = read.config.model.model_dump(mode="json")
+    del settings["history_counts"]
+    tensors = {"a": torch.tensor([1.0])}
+    digest = hashlib.sha256(b"a\0torch.float32\0(1,)\0" + tensors["a"].numpy().tobytes())
+    digest.update(json.dumps([settings], sort_keys=True).encode())
+    assert fingerprint(tensors, read.config.model) == digest.hexdigest()
 
 
 def test_the_fingerprint_covers_names_types_shapes_bytes_settings_and_context() -> None:

@@ -77,7 +77,8 @@ def worked_example(**switches: Any) -> DtrnBottom:  # noqa: ANN401
         item_id_field=None,
     )
     sizes = {"width": 16, "condition_width": 16, "hyper_width": 32, "feed_forward": 64}
-    values = {"bottom": "dtrn", "mixer": "mmoe", "dtrn": {**sizes, **switches}}
+    values: dict[str, Any] = {"bottom": "dtrn", "mixer": "mmoe", "dtrn": {**sizes, **switches}}
+    values["history_counts"] = False  # the example has none
     return DtrnBottom(of, ModelConfig.model_validate(values), tasks=2)
 
 

@@ -9,7 +9,11 @@ from torch.testing import assert_close
 
 from tests.training.worlds import D, random_inputs, schema
 from training.bottoms import PlainBottom, StemBottom
-from training.embedding import FeatureEmbedding, split_order
+from training.config import ModelConfig
+from training.embedding import FeatureEmbedding, behaviour_counts, split_order
+
+PLAIN = ModelConfig(embedding_dim=D, init="torch", history_counts=False)
+COUNTED = ModelConfig(embedding_dim=D, init="torch")
 
 
 def embedding() -> FeatureEmbedding:
@@ -93,18 +97,18 @@ def test_split_order_names_the_unsplit_columns() -> None:
 
 def test_dense_columns_come_first_in_each_part() -> None:
     inputs = random_inputs(schema(), 2, 3)
-    h = PlainBottom(schema(), D, "torch")(inputs).base
+    h = PlainBottom(schema(), PLAIN)(inputs).base
     assert torch.equal(h.user[:, :1], inputs.user_dense)
     assert torch.equal(h.item[:, :1], inputs.item_dense)
 
 
 def test_the_joint_stem_table_is_bit_equal_to_a_table_per_task_and_a_shared_one() -> None:
     tasks, inputs = 2, random_inputs(schema(), 3, 5)
-    stem = StemBottom(schema(), D, tasks, "torch")
+    stem = StemBottom(schema(), PLAIN, tasks)
     views = stem(inputs)
     apart = []
     for chunk in range(tasks + 1):
-        plain = PlainBottom(schema(), D, "torch")
+        plain = PlainBottom(schema(), PLAIN)
         with torch.no_grad():
             plain.embedding.table.copy_(stem.embedding.table[:, chunk * D : (chunk + 1) * D])
         apart.append(plain(inputs).base)
@@ -117,7 +121,30 @@ def test_the_joint_stem_table_is_bit_equal_to_a_table_per_task_and_a_shared_one(
 
 def test_the_stem_gate_takes_dense_columns_once() -> None:
     inputs = random_inputs(schema(), 3, 5)
-    views = StemBottom(schema(), D, 2, "torch")(inputs)
+    views = StemBottom(schema(), PLAIN, 2)(inputs)
     assert torch.equal(views.gate.item[1, :, :1], inputs.item_dense)
     summed = views.own.item[1, :, 1:] + views.base.item[:, 1:]
     assert torch.equal(views.gate.item[1, :, 1:], summed)
+
+
+def test_a_history_counts_by_how_much_of_it_is_known() -> None:
+    history = torch.zeros(2, 2, 3, 2, dtype=torch.int32)
+    history[0, 0, :3, 0], history[0, 1, :1, 0] = 11, 12
+    found = behaviour_counts(history, 3)
+    assert_close(found, torch.tensor([[1.0, 0.5], [0.0, 0.0]]))
+    longer = functional.pad(history, (0, 0, 0, 4))
+    assert torch.equal(behaviour_counts(longer, 3), found)
+
+
+def test_counts_are_dense_columns_of_the_user_behind_the_others() -> None:
+    inputs = random_inputs(schema(), 3, 5)
+    bottom = PlainBottom(schema(), COUNTED)
+    h = bottom(inputs).base
+    counts = behaviour_counts(inputs.history, schema().history_length)
+    assert counts.any()
+    assert torch.equal(h.user[:, :3], torch.cat([inputs.user_dense, counts], dim=1))
+    assert h.user.shape[1] == bottom.user_width == PlainBottom(schema(), PLAIN).user_width + 2
+    stem = StemBottom(schema(), COUNTED, 2)
+    views = stem(inputs)
+    assert torch.equal(views.gate.user[1, :, :3], h.user[:, :3])  # once, not twice
+    assert stem.spans == bottom.spans
