@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from benchmarks.machine import describe_machine
 from benchmarks.progress import tell_progress
-from benchmarks.quality_document import write_document
-from benchmarks.quality_figures import chosen_trial, figure_data, figures_of, notes_of
+from benchmarks.quality_document import NAME, write_document
+from benchmarks.quality_figures import chosen_trial, data_of, figures_of, notes_of
 from benchmarks.quality_job import Job
 from benchmarks.quality_plan import ROOT, Cell, Plan, read_plan
 from benchmarks.quality_records import FitRecord, GraftRecord, append, read_records
@@ -35,7 +35,6 @@ from training.errors import DataError
 from training.recipes import get
 
 COMMAND = "make bench-quality"
-NAME = "quality"
 _PACKAGES = ("torch", "polars", "numpy")
 log = logging.getLogger("bench-quality")
 
@@ -208,14 +207,13 @@ def publish(plan: Plan, place: Place) -> None:
     """
     records = records_of(plan, place)
     figures, notes = figures_of(plan, records, COMMAND), notes_of(plan, records)
-    measured = {figure_data(figure.name) for figure in figures}
-    before = _before(place)
-    kept = [f for f in before.figures if figure_data(f.name) in plan.data.keys() - measured]
-    order = list(plan.data)
-    together = sorted([*figures, *kept], key=lambda f: order.index(figure_data(f.name)))
-    told = {k: v for k, v in before.notes.items() if k.split("/")[0] in plan.data.keys() - measured}
-    notes = {k: v for k, v in notes.items() if k.split("/")[0] not in plan.data.keys() - measured}
-    write_results(NAME, describe_machine(_PACKAGES), together, notes | told, place.results)
+    kept = plan.data.keys() - {data_of(figure.name) for figure in figures}
+    before, order = _before(place), list(plan.data)
+    figures += [figure for figure in before.figures if data_of(figure.name) in kept]
+    figures.sort(key=lambda figure: order.index(data_of(figure.name)))
+    notes = {name: text for name, text in notes.items() if data_of(name) not in kept}
+    notes |= {name: text for name, text in before.notes.items() if data_of(name) in kept}
+    write_results(NAME, describe_machine(_PACKAGES), figures, notes, place.results)
     write_document(place.results, place.document)
     log.info("wrote %s", place.document)
 

@@ -29,6 +29,7 @@ _PROMPT_WORDS = {
     "time": "takes at most a fifth of joint retraining's time",
     "old": "leaves every old task exactly as it was",
 }
+NAME = "quality"  # of the results that the page is written from
 _OPENING = """# How good the models are
 
 This page is written by `{command}` from `benchmarks/results/`; no figure in it was typed.
@@ -52,7 +53,7 @@ test rows too.
 
 def write_document(results: Path = FOLDER, document: Path | None = None) -> Path:
     """Write the page; the default place is docs/QUALITY.md."""
-    found = read_results("quality", results)
+    found = read_results(NAME, results)
     speed = read_results(_SPEED, results) if (results / f"{_SPEED}.json").exists() else None
     path = document or FOLDER.parents[1] / "docs" / "QUALITY.md"
     path.parent.mkdir(parents=True, exist_ok=True)

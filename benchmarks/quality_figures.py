@@ -110,8 +110,8 @@ def figures_of(plan: Plan, records: Records, command: str) -> list[Figure]:
     return found
 
 
-def figure_data(name: str) -> str:
-    """The data set that a figure is of."""
+def data_of(name: str) -> str:
+    """The data set that a figure, or a note, is of."""
     return name.removeprefix("graft/").split("/")[0]
 
 

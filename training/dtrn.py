@@ -13,13 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from contract.schema import PADDING, FeatureSchema
+from contract.schema import FeatureSchema
 from training.bottoms import Columns, Span, Views
 from training.config import DtrnConfig, ModelConfig
 from training.dtrn_pooling import TargetPooling, mean_pooling
 from training.dtrn_refine import Refinement
 from training.dtrn_transformer import ConditionedTransformer, Conditions
-from training.embedding import FeatureEmbedding
+from training.embedding import FeatureEmbedding, known_events
 from training.errors import ConfigError
 from training.inputs import Inputs
 from training.representation import Events
@@ -161,7 +161,7 @@ class Sequences(nn.Module):
     def forward(self, embedding: FeatureEmbedding, history: Tensor) -> Events:
         """The events of history (U, M, L, A)."""
         events = embedding.look_up(history).flatten(3)  # (U, M, L, A * d)
-        known = history[..., 0].ne(PADDING).to(events.dtype)
+        known = known_events(history).to(events.dtype)
         tokens = self.token(events) + self.position[: history.shape[2]]
         return Events(tokens * known.unsqueeze(-1), known)
 

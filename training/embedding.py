@@ -53,12 +53,9 @@ class FeatureEmbedding(nn.Module):
         return self._fields(self.item, inputs.item_ids, inputs.item_bags)
 
     def behaviour_means(self, history: Tensor) -> Tensor:
-        """Mean embedding of each attribute of each behaviour, (U, M * A, w); zeros if empty.
-
-        An event counts if its first attribute, the item, is not padding.
-        """
+        """Mean embedding of each attribute of each behaviour, (U, M * A, w); zeros if empty."""
         events = self.look_up(history).flatten(3)  # (U, M, L, A * w)
-        known = history[..., 0].ne(PADDING).to(events.dtype)  # (U, M, L)
+        known = known_events(history).to(events.dtype)
         share = known / known.sum(-1, keepdim=True).clamp(min=1.0)
         means = (share.unsqueeze(2) @ events).squeeze(2)  # (U, M, A * w)
         return unflatten(means, -1, history.shape[-1]).flatten(1, 2)
@@ -81,12 +78,20 @@ class FeatureEmbedding(nn.Module):
         return share.unsqueeze(1) @ self.look_up(bag)
 
 
+def known_events(history: Tensor) -> Tensor:
+    """Which of the places of a history (U, M, L, A) hold an event, (U, M, L) bool.
+
+    An event counts if its first attribute, the item, is not padding.
+    """
+    return history[..., 0].ne(PADDING)
+
+
 def behaviour_counts(history: Tensor, length: int) -> Tensor:
     """How many events of each behaviour are known, (U, M): log(1 + count) / log(1 + L); ours.
 
     A mean over events forgets how many they were.
     """
-    count = history[..., 0].ne(PADDING).sum(-1).to(torch.float32)
+    count = known_events(history).sum(-1).to(torch.float32)
     return torch.log1p(count) / math.log1p(length)
 
 
